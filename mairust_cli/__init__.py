@@ -1,0 +1,1 @@
+"""The mairust command: a pure client of the API."""

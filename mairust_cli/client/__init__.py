@@ -1,0 +1,1 @@
+"""The API client: transport and typed calls."""

@@ -1,0 +1,1 @@
+"""Output forms, errors and exit codes."""

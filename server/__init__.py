@@ -1,0 +1,1 @@
+"""MaiRust: the mail server daemon."""

@@ -1,0 +1,1 @@
+"""The HTTP API: the product's public contract."""

@@ -1,0 +1,1 @@
+"""Typed configuration from one YAML file."""

@@ -1,0 +1,1 @@
+"""Composition: builds the services, runs them, drains them."""

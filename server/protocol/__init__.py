@@ -1,0 +1,1 @@
+"""Sans-io grammar: bytes to values and back."""

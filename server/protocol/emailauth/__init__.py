@@ -1,0 +1,1 @@
+"""SPF, DKIM, DMARC and Authentication-Results."""

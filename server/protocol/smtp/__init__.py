@@ -1,0 +1,1 @@
+"""SMTP grammar (RFC 5321 and its extensions)."""

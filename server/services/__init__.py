@@ -1,0 +1,1 @@
+"""Use cases: no sockets, no SQL, no wire syntax."""

@@ -1,0 +1,1 @@
+"""The outbound queue: claims, couriers, retries, DSNs."""

@@ -1,0 +1,1 @@
+"""The door for mail from the world."""

@@ -1,0 +1,1 @@
+"""The door for mail of our users and our own."""

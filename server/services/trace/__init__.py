@@ -1,0 +1,1 @@
+"""The numbered log of every message's life."""

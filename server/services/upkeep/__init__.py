@@ -1,0 +1,1 @@
+"""Certificates, checks and other standing duties."""

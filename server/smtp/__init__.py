@@ -1,0 +1,1 @@
+"""The SMTP edge: reception and submission."""

@@ -1,0 +1,1 @@
+"""All SQL: schema, units of work, repositories."""

@@ -1,0 +1,1 @@
+"""One file a table family: rows in, domain values out."""
