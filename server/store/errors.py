@@ -1,0 +1,11 @@
+"""Errors of the store itself; services turn them into words for their callers."""
+
+from __future__ import annotations
+
+
+class UniqueViolation(Exception):
+    """A row with this key exists. It must leave the unit of work: the unit's savepoint is spoilt."""
+
+
+class StoreReadOnly(Exception):
+    """The database is damaged or its disk failed: reads go on, writes are refused (F04, F05)."""

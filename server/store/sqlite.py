@@ -1,0 +1,279 @@
+"""SQLite behind the store: one writer, which alone checkpoints, and a few readers (reliability.md §5).
+
+- The writer and each reader are a thread; a whole batch, or a whole read, crosses to it in one call.
+- FULL synchronous mode: a commit returns after its fsync. An fsync that failed is never tried again: the process ends
+  (F04). A damaged database stops writes and is left alone (F05).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import aiosqlite
+
+from server.domain.errors import DiskReserve, MaiRustError, Unavailable
+from server.domain.ports import Clock
+from server.store.database import Outcome
+from server.store.errors import StoreReadOnly, UniqueViolation
+from server.store.events import write_events
+from server.store.statements import DialectName, Executable, compiled_for
+from server.store.times import to_us
+from server.store.transaction import Row, Transaction, Unit
+from server.telemetry.log import get_logger
+
+T = TypeVar("T")
+log = get_logger("storage")
+
+READERS = 4
+WAL_PASSIVE_OCTETS = 16 * 1024 * 1024
+WAL_TRUNCATE_OCTETS = 256 * 1024 * 1024
+
+_UNIQUE = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
+_FSYNC = {sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+class SqliteDriver:
+    """Statements on one sqlite3 connection, in that connection's thread."""
+
+    dialect = DialectName.SQLITE
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    async def fetch(self, stmt: Executable, params: Mapping[str, object] | None) -> Sequence[Row]:
+        return self._run(stmt, params).fetchall()
+
+    async def execute(self, stmt: Executable, params: Mapping[str, object] | None) -> int:
+        return self._run(stmt, params).rowcount
+
+    async def execute_many(self, stmt: Executable, rows: Sequence[Mapping[str, object]]) -> None:
+        compiled = compiled_for(stmt, DialectName.SQLITE)
+        try:
+            self._connection.executemany(compiled.sql, [compiled.bind(row) for row in rows])
+        except sqlite3.IntegrityError as error:
+            raise _integrity(error) from error
+
+    def _run(self, stmt: Executable, params: Mapping[str, object] | None) -> sqlite3.Cursor:
+        compiled = compiled_for(stmt, DialectName.SQLITE)
+        try:
+            return self._connection.execute(compiled.sql, compiled.bind(params))
+        except sqlite3.IntegrityError as error:
+            raise _integrity(error) from error
+
+
+def _integrity(error: sqlite3.IntegrityError) -> Exception:
+    return UniqueViolation(str(error)) if error.sqlite_errorcode in _UNIQUE else error
+
+
+def _drive(unit: Unit[T], transaction: Transaction) -> T:
+    """Run a unit's coroutine to its end at once: its transaction's methods never suspend here."""
+    coroutine = unit(transaction).__await__()
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+    coroutine.close()
+    raise RuntimeError("a unit of work awaited something other than its transaction")
+
+
+class SqliteBackend:
+    """One SQLite database file.
+
+    Args:
+        fatal: Called once, in the event loop, when the disk refused an fsync; it ends the process.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Clock,
+        fatal: Callable[[str], None],
+        busy_timeout_s: float = 5.0,
+        synchronous: str = "FULL",
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._fatal = fatal
+        self._busy_timeout_s = busy_timeout_s
+        self._synchronous = synchronous
+        self._writer: aiosqlite.Connection | None = None
+        self._readers: list[aiosqlite.Connection] = []
+        self._free: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
+        self._wal = Path(f"{path}-wal")
+        self._read_only = ""
+
+    async def open(self) -> None:
+        self._writer = await aiosqlite.connect(
+            self._path, isolation_level=None, timeout=self._busy_timeout_s, cached_statements=256
+        )
+        await self._writer._execute(self._prepare_writer, self._writer._conn)
+        for _ in range(READERS):
+            uri = f"file:{_quote(self._path)}?mode=ro"
+            reader = await aiosqlite.connect(
+                uri, uri=True, isolation_level=None, timeout=self._busy_timeout_s, cached_statements=256
+            )
+            await reader._execute(_prepare_reader, reader._conn)
+            self._readers.append(reader)
+            self._free.put_nowait(reader)
+
+    def _prepare_writer(self, connection: sqlite3.Connection) -> None:
+        connection.row_factory = sqlite3.Row
+        mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        if mode != "wal":
+            raise OSError(f"SQLite can't use a write-ahead log on {self._path}: journal mode is {mode}")
+        for pragma in (
+            f"synchronous={self._synchronous}",
+            "wal_autocheckpoint=0",
+            "foreign_keys=ON",
+            "mmap_size=0",
+            "cell_size_check=ON",
+            "trusted_schema=OFF",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    async def close(self) -> None:
+        for reader in self._readers:
+            await reader.close()
+        self._readers.clear()
+        if self._writer is not None:
+            if not self._read_only:
+                await self._writer._execute(self._checkpoint, self._writer._conn, "TRUNCATE")
+            await self._writer.close()
+            self._writer = None
+
+    async def idle(self) -> None:
+        if self._writer is not None and not self._read_only and _size(self._wal) > 0:
+            await self._writer._execute(self._checkpoint, self._writer._conn, "PASSIVE")
+
+    async def read(self, unit: Unit[T]) -> T:
+        reader = await self._free.get()
+        try:
+            work = asyncio.ensure_future(reader._execute(self._read, reader._conn, unit))
+            try:
+                value: T = await asyncio.shield(work)
+            except asyncio.CancelledError:
+                # The thread can't be cancelled; the connection is free when it has finished.
+                await asyncio.wait([work])
+                raise
+            return value
+        except sqlite3.Error as error:
+            raise self._translated(error) from error
+        finally:
+            self._free.put_nowait(reader)
+
+    def _read(self, connection: sqlite3.Connection, unit: Unit[T]) -> T:
+        connection.execute("BEGIN")
+        try:
+            return _drive(unit, Transaction(SqliteDriver(connection), to_us(self._clock.now())))
+        finally:
+            connection.execute("COMMIT")
+
+    async def commit(self, units: Sequence[Unit[object]]) -> list[Outcome]:
+        if self._read_only:
+            return [Outcome(error=StoreReadOnly(self._read_only)) for _ in units]
+        if self._writer is None:
+            return [Outcome(error=Unavailable()) for _ in units]
+        outcomes: list[Outcome] = await self._writer._execute(self._commit, self._writer._conn, units)
+        return [self._judged(outcome) for outcome in outcomes]
+
+    def _commit(self, connection: sqlite3.Connection, units: Sequence[Unit[object]]) -> list[Outcome]:
+        """Run a batch in the writer's thread; if it fails as a whole, its units one by one."""
+        try:
+            outcomes = self._batch(connection, units)
+        except sqlite3.Error as error:
+            _rollback(connection)
+            if len(units) == 1 or error.sqlite_errorcode in _FSYNC:
+                return [Outcome(error=error) for _ in units]
+            return [self._commit(connection, [unit])[0] for unit in units]
+        self._checkpoint_if_long(connection)
+        return outcomes
+
+    def _batch(self, connection: sqlite3.Connection, units: Sequence[Unit[object]]) -> list[Outcome]:
+        now_us = to_us(self._clock.now())
+        connection.execute("BEGIN IMMEDIATE")
+        outcomes = [self._unit(connection, unit, now_us) for unit in units]
+        events = [event for outcome in outcomes if outcome.transaction for event in outcome.transaction.events]
+        if events:
+            writer = write_events(SqliteDriver(connection), events, now_us)
+            _drive(lambda _tx: writer, Transaction(SqliteDriver(connection), now_us))
+        connection.execute("COMMIT")
+        return outcomes
+
+    def _unit(self, connection: sqlite3.Connection, unit: Unit[object], now_us: int) -> Outcome:
+        transaction = Transaction(SqliteDriver(connection), now_us)
+        connection.execute("SAVEPOINT unit")
+        try:
+            value = _drive(unit, transaction)
+        except Exception as error:
+            if not connection.in_transaction:
+                raise  # The error ended the whole transaction (FULL, IOERR): the batch is lost.
+            connection.execute("ROLLBACK TO unit")
+            connection.execute("RELEASE unit")
+            return Outcome(error=error)
+        connection.execute("RELEASE unit")
+        return Outcome(value=value, transaction=transaction)
+
+    def _judged(self, outcome: Outcome) -> Outcome:
+        error = outcome.error
+        if not isinstance(error, sqlite3.Error):
+            return outcome
+        return Outcome(error=self._translated(error))
+
+    def _translated(self, error: sqlite3.Error) -> MaiRustError:
+        """Log what the database said and turn it into what a caller may hear; ends writes or the process if it must."""
+        code = getattr(error, "sqlite_errorcode", 0)
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
+        log.error("store.error", error=name, reason=str(error)[:256])
+        if code in _FSYNC:
+            self._read_only = "the disk refused an fsync"
+            self._fatal(f"SQLite: {name}")
+        elif code & 0xFF in _DAMAGED:
+            self._read_only = f"the database is damaged ({name})"
+            log.error("store.damaged", next_step="restore the newest backup; nothing has been deleted")
+        elif code & 0xFF == sqlite3.SQLITE_FULL:
+            return DiskReserve("insufficient system storage")
+        return Unavailable()
+
+    def _checkpoint_if_long(self, connection: sqlite3.Connection) -> None:
+        size = _size(self._wal)
+        if size > WAL_TRUNCATE_OCTETS:
+            self._checkpoint(connection, "TRUNCATE")
+        elif size > WAL_PASSIVE_OCTETS:
+            self._checkpoint(connection, "PASSIVE")
+
+    def _checkpoint(self, connection: sqlite3.Connection, mode: str) -> None:
+        try:
+            connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+        except sqlite3.Error as error:
+            # The commit stands: the log keeps growing until a later checkpoint succeeds, and doctor sees its size.
+            log.warning("store.checkpoint_failed", error=str(error)[:256])
+
+
+def _prepare_reader(connection: sqlite3.Connection) -> None:
+    connection.row_factory = sqlite3.Row
+    for pragma in ("query_only=ON", "mmap_size=0", "trusted_schema=OFF"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _rollback(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+def _quote(path: Path) -> str:
+    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _size(path: Path) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,92 @@
+"""SQL statements: written in SQLAlchemy Core, compiled once a dialect, run on the raw drivers.
+
+- Core keeps the two databases in step and quotes for us; the raw drivers keep a statement at microseconds.
+- A `Statement` is compiled at its first use and kept; an ad hoc clause is compiled at each use.
+- In UPDATE, name bind parameters differently from the columns set: Core reserves the column names for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ClauseElement, Insert, Table, insert
+from sqlalchemy.dialects.postgresql import asyncpg as postgres_dialect
+from sqlalchemy.dialects.sqlite import pysqlite as sqlite_dialect
+
+
+class DialectName(StrEnum):
+    SQLITE = "sqlite"
+    POSTGRES = "postgres"
+
+
+_DIALECTS = {
+    DialectName.SQLITE: sqlite_dialect.dialect(paramstyle="qmark"),
+    DialectName.POSTGRES: postgres_dialect.dialect(),  # type: ignore[no-untyped-call]
+}
+
+
+class Compiled:
+    """Driver SQL, the names of its positional parameters, and the values Core bound itself."""
+
+    __slots__ = ("defaults", "names", "sql")
+
+    def __init__(self, sql: str, names: Sequence[str], defaults: Mapping[str, object]) -> None:
+        self.sql = sql
+        self.names = tuple(names)
+        self.defaults = dict(defaults)
+
+    def bind(self, params: Mapping[str, object] | None) -> list[object]:
+        """Return the positional values. Raises KeyError when a parameter is missing."""
+        if not params:
+            return [self.defaults[name] for name in self.names]
+        defaults = self.defaults
+        return [params[name] if name in params else defaults[name] for name in self.names]
+
+
+class Statement:
+    """A statement prepared once; `postgres` replaces it where the dialects differ."""
+
+    __slots__ = ("_clauses", "_compiled")
+
+    def __init__(self, clause: ClauseElement, postgres: ClauseElement | None = None) -> None:
+        self._clauses = {DialectName.SQLITE: clause, DialectName.POSTGRES: postgres if postgres is not None else clause}
+        self._compiled: dict[DialectName, Compiled] = {}
+
+    def compiled(self, dialect: DialectName) -> Compiled:
+        found = self._compiled.get(dialect)
+        if found is None:
+            found = self._compiled[dialect] = compile_clause(self._clauses[dialect], dialect)
+        return found
+
+
+Executable = Statement | ClauseElement
+
+
+def prepared(clause: ClauseElement, postgres: ClauseElement | None = None) -> Statement:
+    """Prepare a statement for the hot path; call it at module level."""
+    return Statement(clause, postgres)
+
+
+def prepared_insert(table: Table) -> Statement:
+    """Prepare an INSERT of every column; parameters are named as the columns."""
+    return Statement(insert(table))
+
+
+def compile_clause(clause: ClauseElement, dialect: DialectName) -> Compiled:
+    """Compile a Core clause to driver SQL with positional parameters."""
+    kwargs: dict[str, Any] = {}
+    if isinstance(clause, Insert) and not clause._values and not clause._multi_values and clause.select is None:
+        kwargs["column_keys"] = [column.name for column in clause.table.columns]
+    compiled = clause.compile(dialect=_DIALECTS[dialect], compile_kwargs={"render_postcompile": True}, **kwargs)
+    names: Sequence[str] = getattr(compiled, "positiontup", None) or ()
+    bound = compiled.params
+    required = {key for key, bind in compiled.binds.items() if bind.required}  # type: ignore[attr-defined]
+    defaults = {key: value for key, value in bound.items() if key not in required}
+    return Compiled(compiled.string, names, defaults)
+
+
+def compiled_for(stmt: Executable, dialect: DialectName) -> Compiled:
+    """Compile whatever a unit of work hands over."""
+    return stmt.compiled(dialect) if isinstance(stmt, Statement) else compile_clause(stmt, dialect)
