@@ -1,7 +1,7 @@
 """The tables, one definition for SQLite and PostgreSQL; `migrations` builds them.
 
 - Only three column types: integers, text, octets. Times are microseconds since the epoch, booleans 0 or 1, lists JSON.
-- Ids are UUIDv7 text. UIDs, modseqs and event numbers come from counters in rows, taken in the transaction that uses them.
+- Ids are UUIDv7 text. UIDs, modseqs and event numbers come from counter rows, in the transaction that uses them.
 - Every table that holds a tenant's or an account's data says whose it is.
 """
 
@@ -197,8 +197,8 @@ mailboxes = Table(
     _int("created_at"),
     UniqueConstraint("account_id", "name"),
 )
-"""A folder. `name` is the full path in UTF-8 with `/`; `modseq` its highest (RFC 7162); UIDs below `recent_uid` were seen
-as \\Recent by a session before; `total`, `unseen`, `size_octets` count messages that are not expunged."""
+"""A folder. `name` is the full path in UTF-8 with `/`; `modseq` its highest (RFC 7162); UIDs below `recent_uid` were
+seen as \\Recent by a session before; `total`, `unseen`, `size_octets` count messages that are not expunged."""
 
 blobs = Table(
     "blobs",
@@ -255,7 +255,7 @@ messages = Table(
     sqlite_with_rowid=False,
 )
 """A mail in a mailbox, narrow so that a view of 100,000 loads in one scan. `flags` is the bit set of
-`services.mailstore.flags`; `keywords` are space-separated, sorted; an expunged row stays until its undelete time is over."""
+`services.mailstore.flags`; `keywords` are space-separated, sorted; an expunged row stays until its undelete ends."""
 
 # The queue.
 

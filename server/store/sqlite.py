@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import aiosqlite
 
@@ -26,6 +26,7 @@ from server.store.times import to_us
 from server.store.transaction import Row, Transaction, Unit
 from server.telemetry.log import get_logger
 
+P = ParamSpec("P")
 T = TypeVar("T")
 log = get_logger("storage")
 
@@ -36,6 +37,20 @@ WAL_TRUNCATE_OCTETS = 256 * 1024 * 1024
 _UNIQUE = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
 _FSYNC = {sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+async def _in_thread(
+    connection: aiosqlite.Connection,
+    work: Callable[Concatenate[sqlite3.Connection, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Hand a whole piece of work to a connection's thread in one call.
+
+    aiosqlite's public methods cross to the thread once a statement; the method it builds them from crosses once.
+    """
+    run: Callable[..., Awaitable[T]] = connection._execute
+    return await run(lambda: work(connection._conn, *args, **kwargs))
 
 
 class SqliteDriver:
@@ -114,13 +129,13 @@ class SqliteBackend:
         self._writer = await aiosqlite.connect(
             self._path, isolation_level=None, timeout=self._busy_timeout_s, cached_statements=256
         )
-        await self._writer._execute(self._prepare_writer, self._writer._conn)
+        await _in_thread(self._writer, self._prepare_writer)
         for _ in range(READERS):
             uri = f"file:{_quote(self._path)}?mode=ro"
             reader = await aiosqlite.connect(
                 uri, uri=True, isolation_level=None, timeout=self._busy_timeout_s, cached_statements=256
             )
-            await reader._execute(_prepare_reader, reader._conn)
+            await _in_thread(reader, _prepare_reader)
             self._readers.append(reader)
             self._free.put_nowait(reader)
 
@@ -145,18 +160,18 @@ class SqliteBackend:
         self._readers.clear()
         if self._writer is not None:
             if not self._read_only:
-                await self._writer._execute(self._checkpoint, self._writer._conn, "TRUNCATE")
+                await _in_thread(self._writer, self._checkpoint, "TRUNCATE")
             await self._writer.close()
             self._writer = None
 
     async def idle(self) -> None:
         if self._writer is not None and not self._read_only and _size(self._wal) > 0:
-            await self._writer._execute(self._checkpoint, self._writer._conn, "PASSIVE")
+            await _in_thread(self._writer, self._checkpoint, "PASSIVE")
 
     async def read(self, unit: Unit[T]) -> T:
         reader = await self._free.get()
         try:
-            work = asyncio.ensure_future(reader._execute(self._read, reader._conn, unit))
+            work = asyncio.ensure_future(_in_thread(reader, self._read, unit))
             try:
                 value: T = await asyncio.shield(work)
             except asyncio.CancelledError:
@@ -181,7 +196,7 @@ class SqliteBackend:
             return [Outcome(error=StoreReadOnly(self._read_only)) for _ in units]
         if self._writer is None:
             return [Outcome(error=Unavailable()) for _ in units]
-        outcomes: list[Outcome] = await self._writer._execute(self._commit, self._writer._conn, units)
+        outcomes: list[Outcome] = await _in_thread(self._writer, self._commit, units)
         return [self._judged(outcome) for outcome in outcomes]
 
     def _commit(self, connection: sqlite3.Connection, units: Sequence[Unit[object]]) -> list[Outcome]:

@@ -1,0 +1,80 @@
+"""Bring a database to this build's schema; refuse one that is newer (product.md 22, F16).
+
+- Runs before readers open, on a connection of its own; each migration is one transaction.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, event, pool
+from sqlalchemy.ext.asyncio import create_async_engine
+
+
+class SchemaTooNew(Exception):
+    """The database was written by a newer build."""
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def head() -> str:
+    """The schema revision of this build."""
+    revision = ScriptDirectory.from_config(_config()).get_current_head()
+    if revision is None:
+        raise RuntimeError("the build holds no migrations")
+    return revision
+
+
+def upgrade(connection: Connection) -> bool:
+    """Run what is missing; True when anything was. Raises SchemaTooNew."""
+    current = MigrationContext.configure(connection).get_current_revision()
+    config = _config()
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if current is not None and current not in known:
+        raise SchemaTooNew(f"the database has schema {current}, newer than this build's {head()}")
+    if current == head():
+        return False
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    return True
+
+
+def migrate_sqlite(path: Path) -> bool:
+    """Migrate a SQLite file, made if it does not exist; True when anything was run."""
+    engine = create_engine("sqlite://", creator=lambda: _connect(path), poolclass=pool.NullPool)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    with engine.connect() as connection:
+        changed = upgrade(connection)
+        connection.commit()
+    engine.dispose()
+    return changed
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, timeout=30)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA wal_autocheckpoint=0")
+    return connection
+
+
+async def migrate_postgres(dsn: str) -> bool:
+    """Migrate a PostgreSQL database under an advisory lock, so that hosts take turns."""
+    scheme, _, rest = dsn.partition("://")
+    engine = create_async_engine(f"postgresql+asyncpg://{rest}" if scheme else dsn, poolclass=pool.NullPool)
+    try:
+        async with engine.begin() as connection:
+            await connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7062010)")
+            return await connection.run_sync(upgrade)
+    finally:
+        await engine.dispose()

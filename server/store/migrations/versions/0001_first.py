@@ -1,0 +1,419 @@
+"""The first schema.
+
+Revision ID: 0001
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Create every table and the counters' first values."""
+    op.create_table(
+        "audit",
+        sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("time", sa.BigInteger(), nullable=False),
+        sa.Column("tenant_id", sa.Text(), nullable=True),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("actor_kind", sa.Text(), nullable=False),
+        sa.Column("actor_id", sa.Text(), nullable=False),
+        sa.Column("actor_name", sa.Text(), nullable=False),
+        sa.Column("ip", sa.Text(), nullable=False),
+        sa.Column("request_id", sa.Text(), nullable=False),
+        sa.Column("target_kind", sa.Text(), nullable=False),
+        sa.Column("target_id", sa.Text(), nullable=False),
+        sa.Column("target_name", sa.Text(), nullable=False),
+        sa.Column("changes", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("result", sa.Text(), nullable=False),
+        sa.Column("prev_hash", sa.Text(), nullable=False),
+        sa.Column("hash", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_audit")),
+    )
+    op.create_table(
+        "blobs",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("size_octets", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("place", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("unreferenced_since", sa.BigInteger(), nullable=True),
+        sa.Column("inline", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_blobs")),
+    )
+    op.create_table(
+        "committed_units",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_committed_units")),
+    )
+    op.create_index(op.f("ix_committed_units_at"), "committed_units", ["at"], unique=False)
+    op.create_table(
+        "counters",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("value", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_counters")),
+    )
+    op.create_table(
+        "events",
+        sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("time", sa.BigInteger(), nullable=False),
+        sa.Column("severity", sa.Text(), nullable=False),
+        sa.Column("component", sa.Text(), nullable=False),
+        sa.Column("verdict", sa.Text(), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.Column("reply", sa.Text(), nullable=False),
+        sa.Column("tenant_id", sa.Text(), nullable=True),
+        sa.Column("account_id", sa.Text(), nullable=True),
+        sa.Column("trace_id", sa.Text(), nullable=True),
+        sa.Column("queue_id", sa.Text(), nullable=True),
+        sa.Column("message_id_header", sa.Text(), nullable=True),
+        sa.Column("subject", sa.Text(), nullable=True),
+        sa.Column("sender", sa.Text(), nullable=True),
+        sa.Column("recipient", sa.Text(), nullable=True),
+        sa.Column("remote_ip", sa.Text(), nullable=True),
+        sa.Column("data", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_events")),
+    )
+    op.create_index(op.f("ix_events_message_id_header"), "events", ["message_id_header"], unique=False)
+    op.create_index(op.f("ix_events_queue_id"), "events", ["queue_id"], unique=False)
+    op.create_index(op.f("ix_events_recipient"), "events", ["recipient"], unique=False)
+    op.create_index(op.f("ix_events_sender"), "events", ["sender"], unique=False)
+    op.create_index(op.f("ix_events_trace_id"), "events", ["trace_id"], unique=False)
+    op.create_table(
+        "idempotency",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("body_sha256", sa.Text(), nullable=False),
+        sa.Column("status", sa.BigInteger(), nullable=False),
+        sa.Column("headers", sa.Text(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_idempotency")),
+    )
+    op.create_index(op.f("ix_idempotency_created_at"), "idempotency", ["created_at"], unique=False)
+    op.create_table(
+        "leases",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_leases")),
+    )
+    op.create_table(
+        "meta",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_meta")),
+    )
+    op.create_table(
+        "pauses",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("domain", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_pauses")),
+        sa.UniqueConstraint("domain", name=op.f("uq_pauses_domain")),
+    )
+    op.create_table(
+        "tenants",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("display_name", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("deleted_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tenants")),
+        sa.UniqueConstraint("name", name=op.f("uq_tenants_name")),
+    )
+    op.create_table(
+        "api_keys",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("lookup", sa.Text(), nullable=False),
+        sa.Column("secret_sha256", sa.Text(), nullable=False),
+        sa.Column("previous_sha256", sa.Text(), nullable=True),
+        sa.Column("previous_until", sa.BigInteger(), nullable=True),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("scopes", sa.Text(), nullable=False),
+        sa.Column("system", sa.BigInteger(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=True),
+        sa.Column("networks", sa.Text(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
+        sa.Column("last_used_at", sa.BigInteger(), nullable=True),
+        sa.Column("last_used_ip", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_api_keys_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_api_keys")),
+        sa.UniqueConstraint("lookup", name=op.f("uq_api_keys_lookup")),
+    )
+    op.create_table(
+        "domains",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("catch_all", sa.Text(), nullable=True),
+        sa.Column("subaddressing", sa.BigInteger(), nullable=False),
+        sa.Column("max_message_size", sa.BigInteger(), nullable=True),
+        sa.Column("require_tls_in", sa.BigInteger(), nullable=False),
+        sa.Column("require_tls_out", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("deleted_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_domains_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_domains")),
+        sa.UniqueConstraint("name", name=op.f("uq_domains_name")),
+    )
+    op.create_table(
+        "queued_messages",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=True),
+        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("sender", sa.Text(), nullable=False),
+        sa.Column("blob_id", sa.Text(), nullable=False),
+        sa.Column("prefix", sa.LargeBinary(), nullable=False),
+        sa.Column("size_octets", sa.BigInteger(), nullable=False),
+        sa.Column("message_id_header", sa.Text(), nullable=True),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("trace_id", sa.Text(), nullable=False),
+        sa.Column("smtputf8", sa.BigInteger(), nullable=False),
+        sa.Column("body_8bit", sa.BigInteger(), nullable=False),
+        sa.Column("ret", sa.Text(), nullable=True),
+        sa.Column("envid", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["blob_id"], ["blobs.id"], name=op.f("fk_queued_messages_blob_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_queued_messages_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_queued_messages")),
+    )
+    op.create_index(op.f("ix_queued_messages_blob_id"), "queued_messages", ["blob_id"], unique=False)
+    op.create_table(
+        "accounts",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("domain_id", sa.Text(), nullable=False),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("display_name", sa.Text(), nullable=False),
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("quota_octets", sa.BigInteger(), nullable=False),
+        sa.Column("used_octets", sa.BigInteger(), nullable=False),
+        sa.Column("modseq", sa.BigInteger(), nullable=False),
+        sa.Column("credential_version", sa.BigInteger(), nullable=False),
+        sa.Column("last_login_at", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("deleted_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["domain_id"], ["domains.id"], name=op.f("fk_accounts_domain_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_accounts_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_accounts")),
+        sa.UniqueConstraint("address", name=op.f("uq_accounts_address")),
+    )
+    op.create_index(op.f("ix_accounts_domain_id"), "accounts", ["domain_id"], unique=False)
+    op.create_table(
+        "addresses",
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("domain_id", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("owner_id", sa.Text(), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["domain_id"], ["domains.id"], name=op.f("fk_addresses_domain_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_addresses_tenant_id")),
+        sa.PrimaryKeyConstraint("address", name=op.f("pk_addresses")),
+    )
+    op.create_index(op.f("ix_addresses_owner_id"), "addresses", ["owner_id"], unique=False)
+    op.create_table(
+        "aliases",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("domain_id", sa.Text(), nullable=False),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("targets", sa.Text(), nullable=False),
+        sa.Column("enabled", sa.BigInteger(), nullable=False),
+        sa.Column("internal_only", sa.BigInteger(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("deleted_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["domain_id"], ["domains.id"], name=op.f("fk_aliases_domain_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_aliases_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_aliases")),
+        sa.UniqueConstraint("address", name=op.f("uq_aliases_address")),
+    )
+    op.create_index(op.f("ix_aliases_domain_id"), "aliases", ["domain_id"], unique=False)
+    op.create_table(
+        "dkim_keys",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("domain_id", sa.Text(), nullable=False),
+        sa.Column("selector", sa.Text(), nullable=False),
+        sa.Column("algorithm", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("sealed_key", sa.LargeBinary(), nullable=False),
+        sa.Column("public_record", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["domain_id"], ["domains.id"], name=op.f("fk_dkim_keys_domain_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_dkim_keys_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_dkim_keys")),
+        sa.UniqueConstraint("domain_id", "selector", name=op.f("uq_dkim_keys_domain_id_selector")),
+    )
+    op.create_table(
+        "domain_aliases",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("domain_id", sa.Text(), nullable=False),
+        sa.Column("enabled", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("deleted_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["domain_id"], ["domains.id"], name=op.f("fk_domain_aliases_domain_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_domain_aliases_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_domain_aliases")),
+        sa.UniqueConstraint("name", name=op.f("uq_domain_aliases_name")),
+    )
+    op.create_table(
+        "queued_recipients",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("queue_id", sa.Text(), nullable=False),
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("recipient", sa.Text(), nullable=False),
+        sa.Column("domain", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("hold_reason", sa.Text(), nullable=False),
+        sa.Column("attempts", sa.BigInteger(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.Column("lease_owner", sa.Text(), nullable=True),
+        sa.Column("lease_until", sa.BigInteger(), nullable=True),
+        sa.Column("notify", sa.Text(), nullable=False),
+        sa.Column("orcpt", sa.Text(), nullable=True),
+        sa.Column("warned", sa.BigInteger(), nullable=False),
+        sa.Column("last_reply", sa.Text(), nullable=False),
+        sa.Column("last_host", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("finished_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["queue_id"], ["queued_messages.id"], name=op.f("fk_queued_recipients_queue_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_queued_recipients")),
+    )
+    op.create_index(op.f("ix_queued_recipients_queue_id"), "queued_recipients", ["queue_id"], unique=False)
+    op.create_index("ix_queued_recipients_status_due_at", "queued_recipients", ["status", "due_at"], unique=False)
+    op.create_table(
+        "attempts",
+        sa.Column("delivery_id", sa.Text(), nullable=False),
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("started_at", sa.BigInteger(), nullable=False),
+        sa.Column("duration_ms", sa.BigInteger(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("code", sa.BigInteger(), nullable=False),
+        sa.Column("enhanced", sa.Text(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("from_remote", sa.BigInteger(), nullable=False),
+        sa.Column("host", sa.Text(), nullable=False),
+        sa.Column("ip", sa.Text(), nullable=False),
+        sa.Column("tls", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["delivery_id"], ["queued_recipients.id"], name=op.f("fk_attempts_delivery_id")),
+        sa.PrimaryKeyConstraint("delivery_id", "number", name=op.f("pk_attempts")),
+    )
+    op.create_table(
+        "credentials",
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("argon2", sa.Text(), nullable=False),
+        sa.Column("scram_salt", sa.LargeBinary(), nullable=False),
+        sa.Column("scram_iterations", sa.BigInteger(), nullable=False),
+        sa.Column("scram_stored_key", sa.LargeBinary(), nullable=False),
+        sa.Column("scram_server_key", sa.LargeBinary(), nullable=False),
+        sa.Column("changed_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_credentials_account_id")),
+        sa.PrimaryKeyConstraint("account_id", name=op.f("pk_credentials")),
+    )
+    op.create_table(
+        "emails",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("blob_id", sa.Text(), nullable=False),
+        sa.Column("trace_id", sa.Text(), nullable=True),
+        sa.Column("size_octets", sa.BigInteger(), nullable=False),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("sent_at", sa.BigInteger(), nullable=True),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("sender", sa.Text(), nullable=False),
+        sa.Column("recipients", sa.Text(), nullable=False),
+        sa.Column("message_id_header", sa.Text(), nullable=True),
+        sa.Column("preview", sa.Text(), nullable=False),
+        sa.Column("has_attachments", sa.BigInteger(), nullable=False),
+        sa.Column("envelope", sa.LargeBinary(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("bodystructure", sa.LargeBinary(), nullable=False),
+        sa.Column("prefix", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_emails_account_id")),
+        sa.ForeignKeyConstraint(["blob_id"], ["blobs.id"], name=op.f("fk_emails_blob_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_emails")),
+    )
+    op.create_index(
+        "ix_emails_account_id_message_id_header", "emails", ["account_id", "message_id_header"], unique=False
+    )
+    op.create_index(op.f("ix_emails_blob_id"), "emails", ["blob_id"], unique=False)
+    op.create_table(
+        "mailboxes",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("role", sa.Text(), nullable=True),
+        sa.Column("subscribed", sa.BigInteger(), nullable=False),
+        sa.Column("uidvalidity", sa.BigInteger(), nullable=False),
+        sa.Column("uidnext", sa.BigInteger(), nullable=False),
+        sa.Column("recent_uid", sa.BigInteger(), nullable=False),
+        sa.Column("total", sa.BigInteger(), nullable=False),
+        sa.Column("unseen", sa.BigInteger(), nullable=False),
+        sa.Column("size_octets", sa.BigInteger(), nullable=False),
+        sa.Column("modseq", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_mailboxes_account_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_mailboxes")),
+        sa.UniqueConstraint("account_id", "name", name=op.f("uq_mailboxes_account_id_name")),
+    )
+    op.create_table(
+        "messages",
+        sa.Column("mailbox_id", sa.Text(), nullable=False),
+        sa.Column("uid", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("email_id", sa.Text(), nullable=False),
+        sa.Column("modseq", sa.BigInteger(), nullable=False),
+        sa.Column("created_modseq", sa.BigInteger(), nullable=False),
+        sa.Column("flags", sa.BigInteger(), nullable=False),
+        sa.Column("keywords", sa.Text(), nullable=False),
+        sa.Column("internal_date", sa.BigInteger(), nullable=False),
+        sa.Column("size_octets", sa.BigInteger(), nullable=False),
+        sa.Column("expunged_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["email_id"], ["emails.id"], name=op.f("fk_messages_email_id")),
+        sa.ForeignKeyConstraint(["mailbox_id"], ["mailboxes.id"], name=op.f("fk_messages_mailbox_id")),
+        sa.PrimaryKeyConstraint("mailbox_id", "uid", name=op.f("pk_messages")),
+        sa.UniqueConstraint("id", name=op.f("uq_messages_id")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(op.f("ix_messages_email_id"), "messages", ["email_id"], unique=False)
+    op.create_index("ix_messages_mailbox_id_modseq", "messages", ["mailbox_id", "modseq"], unique=False)
+    counters = sa.table("counters", sa.column("name", sa.Text), sa.column("value", sa.BigInteger))
+    op.bulk_insert(counters, [{"name": name, "value": 0} for name in ("events", "audit", "uidvalidity")])
