@@ -1,0 +1,1 @@
+"""Tests of SPF, DKIM, DMARC and Authentication-Results."""
