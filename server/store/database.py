@@ -85,6 +85,7 @@ class Database:
     async def open(self) -> None:
         """Open the backend and start committing."""
         await self._backend.open()
+        self._closing = False
         self._task = asyncio.create_task(self._committer(), name="committer")
 
     async def close(self) -> None:

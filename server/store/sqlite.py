@@ -158,6 +158,7 @@ class SqliteBackend:
         for reader in self._readers:
             await reader.close()
         self._readers.clear()
+        self._free = asyncio.Queue()
         if self._writer is not None:
             if not self._read_only:
                 await _in_thread(self._writer, self._checkpoint, "TRUNCATE")

@@ -15,7 +15,8 @@ from server.domain.changes import StateChange
 from server.domain.ids import AccountId
 from server.store.consistency import check
 from server.store.database import Database
-from server.store.migrate import migrate_sqlite
+from server.store.migrate import migrate_postgres, migrate_sqlite
+from server.store.postgres import PostgresBackend
 from server.store.sqlite import SqliteBackend
 
 
@@ -73,6 +74,19 @@ async def open_sqlite(folder: Path, notifier: RecordingNotifier | None = None) -
         shutil.copyfile(_template(), path)
     backend = SqliteBackend(path, clock=WallClock(), fatal=_fatal)
     database = Database(backend, notifier or RecordingNotifier())
+    await database.open()
+    try:
+        yield database
+        assert await database.read("check", check) == []
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def open_postgres(dsn: str, notifier: RecordingNotifier | None = None) -> AsyncIterator[Database]:
+    """A database on a running server, migrated; it must be consistent at the end."""
+    await migrate_postgres(dsn)
+    database = Database(PostgresBackend(dsn, clock=WallClock()), notifier or RecordingNotifier())
     await database.open()
     try:
         yield database

@@ -1,0 +1,34 @@
+"""The `store` fixture: every test that takes it runs on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from server.store.database import Database
+from tests.support.postgres import PostgresServer, binaries
+from tests.support.stores import open_postgres, open_sqlite
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One PostgreSQL server for the run."""
+    if binaries() is None:
+        pytest.skip("PostgreSQL is not installed")
+    server = PostgresServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    """A migrated, empty database, consistent at the end."""
+    if request.param == "sqlite":
+        async with open_sqlite(tmp_path) as database:
+            yield database
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres")
+        async with open_postgres(server.dsn()) as database:
+            yield database
