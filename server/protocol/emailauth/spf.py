@@ -209,7 +209,9 @@ async def _matches(session: _CheckSession, directive: Directive, domain: str) ->
         case Mechanism.MX:
             return await _mx(session, target, directive)
         case Mechanism.EXISTS:
-            answer = await session.resolver.a(target) if _is_queryable(target) else Answer[str](DnsStatus.NXDOMAIN)
+            answer: Answer[str] = Answer(DnsStatus.NXDOMAIN)
+            if _is_queryable(target):
+                answer = await session.resolver.a(target)
             return bool(_records(session, answer, f"A {target}"))
         case Mechanism.PTR:
             return any(name == target or name.endswith("." + target) for name in await _validated_names(session))
