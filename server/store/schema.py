@@ -195,6 +195,7 @@ mailboxes = Table(
     _int("size_octets"),
     _int("modseq"),
     _int("created_at"),
+    _int("deleted_at", null=True),
     UniqueConstraint("account_id", "name"),
 )
 """A folder. `name` is the full path in UTF-8 with `/`; `modseq` its highest (RFC 7162); UIDs below `recent_uid` were
@@ -255,7 +256,7 @@ messages = Table(
     sqlite_with_rowid=False,
 )
 """A mail in a mailbox, narrow so that a view of 100,000 loads in one scan. `flags` is the bit set of
-`services.mailstore.flags`; `keywords` are space-separated, sorted; an expunged row stays until its undelete ends."""
+`domain.flags`; `keywords` are space-separated, sorted; an expunged row stays until its undelete ends."""
 
 # The queue.
 
@@ -329,10 +330,11 @@ pauses = Table(
     metadata,
     _id(),
     _text("tenant_id"),
-    Column("domain", Text, nullable=False, unique=True),
+    _text("domain"),
     _int("created_at"),
+    UniqueConstraint("tenant_id", "domain"),
 )
-"""Destinations to which nothing is attempted; domain `*` pauses all."""
+"""Destinations to which nothing is attempted; domain `*` pauses all, an empty tenant every tenant's mail."""
 
 # What happened.
 

@@ -389,6 +389,7 @@ def upgrade() -> None:
         sa.Column("size_octets", sa.BigInteger(), nullable=False),
         sa.Column("modseq", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("deleted_at", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_mailboxes_account_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_mailboxes")),
         sa.UniqueConstraint("account_id", "name", name=op.f("uq_mailboxes_account_id_name")),
