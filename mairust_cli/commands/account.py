@@ -1,0 +1,183 @@
+"""`mairust account`: people's mail accounts (`user` is the same noun)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mairust_cli.arguments import Addresses, Confirm, each, size
+from mairust_cli.client.api import Json, segment
+from mairust_cli.exits import CliError, Exit
+from mairust_cli.output.escape import safe
+from mairust_cli.output.table import Column, Row
+from mairust_cli.passwords import read_password
+from mairust_cli.runtime import Runtime, expand, runtime
+from mairust_cli.shell import noun, verb
+
+app = noun("People's mail accounts.")
+
+Address = Annotated[str, typer.Argument(metavar="ADDR")]
+Name = Annotated[str | None, typer.Option("--name", help="Display name.")]
+Quota = Annotated[str | None, typer.Option("--quota", metavar="SIZE", help="Mail storage, such as 5G; 0 = unlimited.")]
+Role = Annotated[str | None, typer.Option("--role", help="user, helpdesk, auditor, domain_admin or owner.")]
+Generate = Annotated[bool, typer.Option("--generate", help="Make a password and show it once.")]
+PasswordFile = Annotated[str | None, typer.Option("--password-file", metavar="F", help="First line of a file.")]
+PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="First line of stdin.")]
+
+
+def _used(row: Row) -> str:
+    used, quota = row.get("used_bytes"), row.get("quota_bytes")
+    if not isinstance(used, int) or not isinstance(quota, int) or quota <= 0:
+        return ""
+    return f"{used * 100 // quota}%"
+
+
+COLUMNS = (
+    Column(name="address", cut=48),
+    Column(name="name", read=lambda row: row.get("display_name"), cut=30),
+    Column(name="role"),
+    Column(name="status"),
+    Column(name="quota", read=lambda row: row.get("quota_bytes") or None, kind="size"),
+    Column(name="used", read=_used),
+    Column(name="login", read=lambda row: row.get("last_login_at"), kind="age", wide=True),
+    Column(name="id", kind="id", wide=True),
+)
+
+
+@verb(app, "list", "mairust account list", "mairust account list --domain example.org -o json")
+def list_(
+    ctx: typer.Context,
+    domain: Annotated[str | None, typer.Option("--domain", help="Only accounts of this domain.")] = None,
+    status: Annotated[str | None, typer.Option("--status", help="active, disabled or deleted.")] = None,
+    text: Annotated[str | None, typer.Option("--query", metavar="TEXT", help="Part of address or name.")] = None,
+) -> None:
+    """List accounts."""
+    run = runtime(ctx)
+    domain_id = str(run.client.get(f"/domains/{segment(domain)}").get("id")) if domain else None
+    pages = run.client.pages("/accounts", {"domain_id": domain_id, "status": status, "q": text})
+    run.out.rows(pages, COLUMNS, name="address", total=pages.total, empty="no such accounts")
+
+
+@verb(app, "show", "mairust account show anna@example.com", "mairust account show anna@example.com -o json")
+def show(ctx: typer.Context, address: Address) -> None:
+    """Show one account in full."""
+    run = runtime(ctx)
+    run.out.record(run.client.get(f"/accounts/{segment(address)}"), name="address")
+
+
+@verb(
+    app,
+    "add",
+    'mairust account add ben@example.org --name "Ben Ode" --quota 5G --generate',
+    "mairust account add ben@example.org --password-file ./password",
+)
+def add(
+    ctx: typer.Context,
+    addresses: Addresses,
+    name: Name = None,
+    quota: Quota = None,
+    role: Role = None,
+    generate: Generate = False,
+    password_file: PasswordFile = None,
+    password_stdin: PasswordStdin = False,
+) -> None:
+    """Add accounts; each needs a password."""
+    run = runtime(ctx)
+    wanted = expand(addresses)
+    if len(wanted) > 1 and not generate:
+        why = "one password for several accounts is never right"
+        raise CliError("several accounts need --generate", code=Exit.USAGE, why=why, hint=f"{run.typed} --generate")
+    fields = _fields(name, quota, role)
+
+    def add_one(address: str) -> None:
+        password, made_here = read_password(
+            run, file=password_file, stdin=password_stdin, generate=generate, who=address
+        )
+        account = run.client.post("/accounts", {"address": address, "password": password, **fields})
+        _added(run, account, password if made_here else "")
+
+    each(run, wanted, add_one)
+
+
+def _added(run: Runtime, account: Json, password: str) -> None:
+    address = safe(str(account.get("address")))
+    text = f"{address} added" + (f"   password (shown once): {password}" if password else "")
+    shown = {**account, "password": password} if password else account
+    run.out.made(shown, text, name="address", then=f"mairust account show {address}")
+    if password and (run.options.quiet or run.out.format == "name"):
+        run.out.warn(f"{address}: password (shown once): {password}")
+
+
+@verb(
+    app,
+    "set",
+    "mairust account set ben@example.org --quota 10G",
+    'mairust account set ben@example.org anna@example.com --name "Front desk"',
+)
+def set_(ctx: typer.Context, addresses: Addresses, name: Name = None, quota: Quota = None, role: Role = None) -> None:
+    """Change settings of accounts."""
+    run = runtime(ctx)
+    fields = _fields(name, quota, role)
+    if not fields:
+        raise CliError(
+            "nothing to change", code=Exit.USAGE, why="give --name, --quota or --role", hint=f"{run.typed} --help"
+        )
+
+    def set_one(address: str) -> None:
+        run.client.patch(f"/accounts/{segment(address)}", fields)
+        run.out.done(f"{safe(address)} changed: {', '.join(fields)}")
+
+    each(run, expand(addresses), set_one)
+
+
+@verb(
+    app,
+    "password",
+    "mairust account password ben@example.org",
+    "mairust account password ben@example.org --generate --must-change",
+)
+def password_(
+    ctx: typer.Context,
+    address: Address,
+    generate: Generate = False,
+    password_file: PasswordFile = None,
+    password_stdin: PasswordStdin = False,
+    must_change: Annotated[bool, typer.Option("--must-change", help="Ask for a new one at the next login.")] = False,
+) -> None:
+    """Set an account's password; its other sessions end."""
+    run = runtime(ctx)
+    password, made_here = read_password(run, file=password_file, stdin=password_stdin, generate=generate, who=address)
+    run.client.post(f"/accounts/{segment(address)}/password", {"password": password, "must_change": must_change})
+    text = f"{safe(address)}: password set" + (f"   (shown once): {password}" if made_here else "")
+    run.out.made({"address": address, **({"password": password} if made_here else {})}, text, name="address")
+
+
+@verb(
+    app,
+    "remove",
+    "mairust account remove ben@example.org --confirm ben@example.org",
+    "mairust account remove ben@example.org",
+)
+def remove(ctx: typer.Context, addresses: Addresses, confirm: Confirm = None) -> None:
+    """Remove accounts: no login, mail to them is refused."""
+    run = runtime(ctx)
+    wanted = expand(addresses)
+    run.confirm_names(wanted, confirm or [], loss="the login ends and mail to it is refused")
+
+    def remove_one(address: str) -> None:
+        run.client.delete(f"/accounts/{segment(address)}")
+        run.out.done(f"{safe(address)} removed")
+
+    each(run, wanted, remove_one)
+
+
+def _fields(name: str | None, quota: str | None, role: str | None) -> Json:
+    fields: Json = {}
+    if name is not None:
+        fields["display_name"] = name
+    if quota is not None:
+        fields["quota_bytes"] = size(quota, "--quota")
+    if role is not None:
+        fields["role"] = role
+    return fields
