@@ -1,0 +1,83 @@
+"""Readable text of parts: transfer encoding and charset undone, HTML reduced to its words.
+
+- Never fails; linear; every call bounds how many octets it decodes.
+- HTML is never interpreted here: tags, comments, scripts and styles are dropped, character references resolved once.
+
+RFC 2045 §6, RFC 2046 §4.1; RFC 3676 is left to the reader's program.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+
+from server.protocol.mime.charset import decode_charset
+from server.protocol.mime.encoded_words import clean_text
+from server.protocol.mime.structure import Part, Structure
+from server.protocol.mime.transfer import decode_transfer
+
+PREVIEW_CHARS = 256
+"""Characters of a preview (product.md §7)."""
+_PREVIEW_OCTETS = 4 * 1024
+"""Octets of a plain body from which a preview is made: blank lines and encodings leave enough of them."""
+_PREVIEW_HTML_OCTETS = 64 * 1024
+"""Octets of an HTML body from which a preview is made: style sheets come first."""
+
+_TAG = re.compile(
+    r"<!--.*?(?:-->|\Z)"
+    r"|<(script|style|head|title|template)(?=[\s>/]).*?(?:</\1(?=[\s>/])[^>]*+(?:>|\Z)|\Z)"
+    r"|<[a-zA-Z/!?][^>]*+(?:>|\Z)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def decode_part(octets: bytes, part: Part, *, at_most: int | None = None) -> str:
+    """The text of one leaf, line ends as they are.
+
+    Args:
+        octets: The message the part's offsets index.
+        at_most: Octets of the transferred body that are decoded; None = all.
+
+    Returns:
+        The text; empty when the transfer encoding is unknown.
+    """
+    end = part.end if at_most is None else min(part.end, part.body_start + at_most)
+    body = decode_transfer(octets[part.body_start : end], part.encoding)
+    return "" if body is None else decode_charset(body, part.charset)
+
+
+def strip_html(text: str) -> str:
+    """Drop all markup and resolve character references; blocks are parted by a space."""
+    return html.unescape(_TAG.sub(" ", text))
+
+
+def readable_part(structure: Structure) -> Part | None:
+    """The part a reader sees first: the first text/plain that is no attachment, else the first text/html."""
+    root = structure.root
+    if root.kind == b"text":
+        return root
+    first_html = None
+    for part in structure.walk():
+        if part.kind != b"text" or part.children or part.size_octets == 0:
+            continue
+        disposition = part.disposition
+        if disposition is not None and disposition.value == b"attachment":
+            continue
+        if part.subtype == b"plain":
+            return part
+        if part.subtype == b"html" and first_html is None:
+            first_html = part
+    return first_html
+
+
+def preview(octets: bytes, structure: Structure) -> str:
+    """The first 256 characters of readable text on one line (RFC 8970 §3.1)."""
+    part = readable_part(structure)
+    if part is None:
+        return ""
+    is_html = part.subtype == b"html"
+    text = decode_part(octets, part, at_most=_PREVIEW_HTML_OCTETS if is_html else _PREVIEW_OCTETS)
+    if is_html:
+        text = strip_html(text)
+    line = " ".join(text[: 16 * PREVIEW_CHARS].split())[:PREVIEW_CHARS]
+    return line if line.isprintable() else " ".join(clean_text(line).split())
