@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from server.protocol.mime.charset import decode_unlabelled
 from server.protocol.mime.encoded_words import clean_text, decode_words
 from server.protocol.mime.headers import FIELD_MAX, unfold
 
@@ -137,7 +138,7 @@ def mailboxes(entries: list[Entry]) -> list[Mailbox]:
 
 
 def _text(octets: bytes) -> str:
-    text = decode_words(octets)
+    text = decode_words(octets) if b"=?" in octets else decode_unlabelled(octets)
     return text if text.isprintable() else clean_text(text)
 
 

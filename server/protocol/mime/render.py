@@ -149,6 +149,8 @@ def _is_attachment(part: Part) -> bool:
     if part.is_multipart:
         return False
     content = part.content
+    if part.depth == 0 and part.kind == b"text" and b"content-disposition" not in content:
+        return False
     disposition = part.disposition
     if disposition is not None and disposition.value == b"attachment":
         return True

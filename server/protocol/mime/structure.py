@@ -130,8 +130,10 @@ def parse_structure(octets: bytes) -> Structure:
     builder = _Builder(octets)
     root = builder.root(fields)
     builder.descend(root)
-    if builder.parts > 1 or root.kind in (b"text", b"message"):
+    if root.children:
         _count_lines(octets, root)
+    elif root.kind == b"text":
+        root.lines = octets.count(b"\n", root.body_start)
     return Structure(root=root, fields=fields, truncated=builder.truncated or fields.exceeded is not None)
 
 

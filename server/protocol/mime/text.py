@@ -79,5 +79,8 @@ def preview(octets: bytes, structure: Structure) -> str:
     text = decode_part(octets, part, at_most=_PREVIEW_HTML_OCTETS if is_html else _PREVIEW_OCTETS)
     if is_html:
         text = strip_html(text)
-    line = " ".join(text[: 16 * PREVIEW_CHARS].split())[:PREVIEW_CHARS]
+    line = " ".join(text[: 2 * PREVIEW_CHARS].split())
+    if len(line) < PREVIEW_CHARS:
+        line = " ".join(text.split())
+    line = line[:PREVIEW_CHARS]
     return line if line.isprintable() else " ".join(clean_text(line).split())
