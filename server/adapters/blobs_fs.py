@@ -13,12 +13,12 @@ import errno
 import hashlib
 import os
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from server.domain.errors import DiskReserve, Unavailable
 from server.domain.ids import BlobId, new_id
 from server.domain.message import CONTENT_RAM_MAX, Blob, BlobPlace, Content
+from server.domain.ports import Worker
 from server.telemetry.log import get_logger
 
 log = get_logger("storage")
@@ -40,6 +40,7 @@ class FileBlobStore:
         inline_max: Largest size kept in the blob's row, in octets; 0 = every blob is a file.
         reserve: Free octets to keep; None = the larger of 1 GiB and 5 % of the disk.
         fatal: Called once when the disk refused an fsync; it ends the process.
+        worker: Runs what touches the disk.
         sync: False only in tests that show what is lost without it.
     """
 
@@ -48,7 +49,7 @@ class FileBlobStore:
         root: Path,
         *,
         inline_max: int,
-        executor: ThreadPoolExecutor,
+        worker: Worker,
         fatal: Callable[[str], None],
         reserve: int | None = None,
         sync: bool = True,
@@ -56,7 +57,7 @@ class FileBlobStore:
         self._root = root
         self._tmp = root / "tmp"
         self.inline_max = inline_max
-        self._executor = executor
+        self._worker = worker
         self._fatal = fatal
         self.reserve = reserve
         self._sync = sync
@@ -76,7 +77,7 @@ class FileBlobStore:
         return FileContentWriter(self._tmp, self._run)
 
     async def _run(self, work: Callable[[], None]) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._executor, self._guarded(work))
+        await self._worker.run(self._guarded(work))
 
     def _guarded(self, work: Callable[[], None]) -> Callable[[], None]:
         def run() -> None:
@@ -179,9 +180,8 @@ class FileBlobStore:
                 raise Unavailable
             return self._checked(blob, blob.inline)
         path = self._root / blob.id[:6] / blob.id
-        loop = asyncio.get_running_loop()
         try:
-            data = await loop.run_in_executor(self._executor, lambda: self._checked(blob, read_file(path)))
+            data = await self._worker.run(lambda: self._checked(blob, read_file(path)))
         except OSError as error:
             log.error("blob.missing", blob_id=blob.id, error=errno.errorcode.get(error.errno or 0, "OSError"))
             raise Unavailable("the message can't be read now") from error
@@ -198,7 +198,7 @@ class FileBlobStore:
             return content.data
         path = self._tmp / (content.spool_key or "")
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: read_file(path))
+            return await self._worker.run(lambda: read_file(path))
         except OSError as error:
             log.error("blob.spool_unreadable", error=errno.errorcode.get(error.errno or 0, "OSError"))
             raise Unavailable from error

@@ -7,12 +7,12 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from server.adapters.blobs_fs import FileBlobStore
+from server.adapters.worker import ThreadWorker
 from server.domain.errors import DiskReserve, Unavailable
 from server.domain.message import CONTENT_RAM_MAX, BlobPlace
 
@@ -26,10 +26,11 @@ def fatal() -> list[str]:
 
 @pytest.fixture
 def blobs(tmp_path: Path, fatal: list[str]) -> Iterator[FileBlobStore]:
-    with ThreadPoolExecutor(4) as executor:
-        store = FileBlobStore(tmp_path / "mail", inline_max=1024, executor=executor, fatal=fatal.append, reserve=0)
-        store.open()
-        yield store
+    worker = ThreadWorker("blob", threads=4)
+    store = FileBlobStore(tmp_path / "mail", inline_max=1024, worker=worker, fatal=fatal.append, reserve=0)
+    store.open()
+    yield store
+    worker.close()
 
 
 async def test_small_octets_stay_for_the_row(blobs: FileBlobStore, tmp_path: Path) -> None:
@@ -135,8 +136,6 @@ async def test_below_the_reserve_nothing_is_taken(blobs: FileBlobStore) -> None:
     blobs.check_space()
     blobs.reserve = 1 << 62
     assert blobs.is_short()
-    fresh = FileBlobStore(
-        blobs._root, inline_max=0, executor=blobs._executor, fatal=lambda _reason: None, reserve=1 << 62
-    )
+    fresh = FileBlobStore(blobs._root, inline_max=0, worker=blobs._worker, fatal=lambda _reason: None, reserve=1 << 62)
     with pytest.raises(DiskReserve):
         fresh.check_space()
