@@ -18,8 +18,11 @@ from server.daemon.exits import ExitCode, StartFailure
 
 if TYPE_CHECKING:
     from server.config.load import Loaded
+    from server.config.schema import Settings
+    from server.daemon.service import Appliance, Host
 
 UMASK = 0o077
+STANDARD_ERROR = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -57,14 +60,19 @@ def _run(options: argparse.Namespace) -> ExitCode:
 
     from server.daemon.run import run, start_failure
 
-    faulthandler.enable()
     loaded, environ = _load(options.config)
+    faulthandler.enable(file=STANDARD_ERROR)
     try:
-        from server.daemon.bootstrap import build
-
-        return run(loaded.settings, loaded.path, environ, build)
+        return run(loaded.settings, loaded.path, environ, _build)
     except Exception as error:
         raise start_failure(error) from error
+
+
+async def _build(settings: Settings, host: Host) -> Appliance:
+    """Import the heavy part only with the state lock held: a second daemon must fail fast (F17)."""
+    from server.daemon.bootstrap import build
+
+    return await build(settings, host)
 
 
 def _check_config(options: argparse.Namespace) -> ExitCode:
