@@ -220,7 +220,9 @@ class FakeDnsServer(asyncio.DatagramProtocol):
         if word in {"SERVFAIL", "REFUSED", "NXDOMAIN"}:
             response.set_rcode(dns.rcode.from_text(word))
         for owner, target in chain:
-            response.answer.append(dns.rrset.from_text(_fqdn(owner), self.zone.ttl_s, "IN", "CNAME", _fqdn(target)))
+            response.answer.append(
+                dns.rrset.from_text(_fqdn(owner), self.zone.ttl_s, "IN", "CNAME", _fqdn(target).to_text())
+            )
         if records:
             texts = [_rdata_text(rdtype, record) for record in records]
             response.answer.append(dns.rrset.from_text(_fqdn(final), self.zone.ttl_s, "IN", rdtype, *texts))

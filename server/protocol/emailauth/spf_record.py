@@ -18,6 +18,9 @@ from server.protocol.emailauth.result import Result
 MAX_RECORD_OCTETS = 8192
 """Longest record we evaluate; the largest published ones are near 2,000 octets (threat T20)."""
 
+CACHED_OCTETS = 1024
+"""Longer records are parsed anew each time, so that strangers can't fill the memory."""
+
 QUALIFIERS = {"+": Result.PASS, "-": Result.FAIL, "~": Result.SOFTFAIL, "?": Result.NEUTRAL}
 
 
@@ -95,13 +98,16 @@ def is_spf(record: bytes) -> bool:
     return record[:6].lower() == b"v=spf1" and record[6:7] in (b"", b" ")
 
 
-@lru_cache(maxsize=4096)
 def parse_record(record: bytes) -> SpfRecord:
-    """Parse a record for which `is_spf` holds.
+    """Parse a record for which `is_spf` holds; usual ones are parsed once.
 
     Raises:
         SpfSyntaxError: Anything outside RFC 7208 §12, non-ASCII octets, or too long.
     """
+    return _parse_cached(record) if len(record) <= CACHED_OCTETS else _parse(record)
+
+
+def _parse(record: bytes) -> SpfRecord:
     if len(record) > MAX_RECORD_OCTETS:
         raise SpfSyntaxError(f"record longer than {MAX_RECORD_OCTETS} octets")
     try:
@@ -125,6 +131,9 @@ def parse_record(record: bytes) -> SpfRecord:
             rest = (separator or "") + (value or "")
             directives.append(_parse_directive(name.lower(), QUALIFIERS[qualifier or "+"], rest, term))
     return SpfRecord(directives=tuple(directives), redirect=modifiers.get("redirect"), explanation=modifiers.get("exp"))
+
+
+_parse_cached = lru_cache(maxsize=512)(_parse)
 
 
 def parse_explanation(text: str) -> MacroString:
