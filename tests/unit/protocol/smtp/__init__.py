@@ -1,0 +1,1 @@
+"""Tests of SMTP grammar; no I/O."""

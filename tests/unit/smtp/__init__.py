@@ -1,0 +1,1 @@
+"""Tests of the SMTP edge over real sockets with fake services."""
