@@ -109,6 +109,10 @@ class Printer:
         """One piece of stdout, which the caller has made safe."""
         self._write(self._out, text + "\n")
 
+    def flush(self) -> None:
+        """Have what was printed seen now, for commands that stay."""
+        self._out.flush()
+
     def note(self, text: str) -> None:
         """One line on stderr; silent with `-q`."""
         if not self.options.quiet:

@@ -1,1 +1,1 @@
-"""Tests."""
+"""Tests of the `mairust` command against a scripted API."""

@@ -1,0 +1,125 @@
+"""`mairust log`: the daemon's event stream."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from mairust_cli.arguments import split_list
+from mairust_cli.client.api import Client, Json, items_of
+from mairust_cli.exits import CliError, Exit
+from mairust_cli.output import times
+from mairust_cli.output.escape import json_text
+from mairust_cli.output.table import plain_cell
+from mairust_cli.runtime import Runtime, runtime
+from mairust_cli.shell import noun, verb
+
+app = noun("The event stream.")
+WAIT_S = 20
+PAGE = 500
+SEVERITIES = ("info", "warning", "error")
+
+
+@verb(app, "tail", "mairust log tail -n 50 --type 'delivery.*'", "mairust log tail -f --severity warning")
+def tail(
+    ctx: typer.Context,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as events happen.")] = False,
+    number: Annotated[int, typer.Option("-n", "--number", min=0, max=10_000, help="How many of the newest.")] = 20,
+    since: Annotated[str | None, typer.Option("--since", metavar="TIME", help="From this time on.")] = None,
+    types: Annotated[list[str] | None, typer.Option("--type", help="Event types; a trailing * matches more.")] = None,
+    severity: Annotated[str | None, typer.Option("--severity", help="At least info, warning or error.")] = None,
+    grep: Annotated[str | None, typer.Option("--grep", metavar="REGEX", help="Only events with this text.")] = None,
+) -> None:
+    """Print the newest events, oldest first."""
+    run = runtime(ctx)
+    wanted = _Filter(since=since, severity=severity, grep=grep)
+    kinds = ",".join(split_list(types)) or None
+    after, newest = 0, []
+    for event in _stored(run.client, kinds):
+        after = max(after, _seq(event))
+        if wanted.accepts(event):
+            newest.append(event)
+            if since is None and len(newest) > number:
+                del newest[0]
+    if not follow and run.out.format in ("json", "yaml"):
+        run.out.rows(newest, ())
+        return
+    for event in newest:
+        _print(run, event)
+    while follow:
+        answer = run.client.get("/events", {"after": after, "types": kinds, "limit": PAGE, "wait": WAIT_S})
+        for event in items_of(answer):
+            after = max(after, _seq(event))
+            if wanted.accepts(event):
+                _print(run, event)
+        following = answer.get("next_after")
+        after = max(after, following) if isinstance(following, int) else after
+
+
+class _Filter:
+    """What `--since`, `--severity` and `--grep` let through."""
+
+    def __init__(self, *, since: str | None, severity: str | None, grep: str | None) -> None:
+        if severity is not None and severity not in SEVERITIES:
+            why = f"one of {', '.join(SEVERITIES)}"
+            raise CliError(f"--severity: '{severity}'", code=Exit.USAGE, why=why, hint="mairust log tail --help")
+        self._least = SEVERITIES.index(severity or "info")
+        try:
+            self._pattern = re.compile(grep) if grep else None
+            self._since: datetime | None = times.read_moment(since, times.now()) if since else None
+        except (re.error, RecursionError) as error:
+            raise CliError(
+                f"--grep: {error}", code=Exit.USAGE, why="a regular expression", hint="--grep TEXT"
+            ) from None
+        except ValueError as error:
+            raise CliError(f"--since: {error}", code=Exit.USAGE, why="a time", hint="mairust help time") from None
+
+    def accepts(self, event: Json) -> bool:
+        severity = event.get("severity")
+        if (SEVERITIES.index(severity) if severity in SEVERITIES else 0) < self._least:
+            return False
+        if self._since is not None:
+            moment = times.parse_time(str(event.get("time") or ""))
+            if moment is not None and moment < self._since:
+                return False
+        return self._pattern is None or self._pattern.search(json_text(event)) is not None
+
+
+def _stored(client: Client, kinds: str | None) -> Iterator[Json]:
+    """Every event still kept, in order; one that starts too early begins at the oldest."""
+    after = 0
+    while True:
+        answer = client.get("/events", {"after": after, "types": kinds, "limit": PAGE, "wait": 0})
+        events = items_of(answer)
+        yield from events
+        following = answer.get("next_after")
+        if not events or not isinstance(following, int) or following <= after:
+            return
+        after = following
+
+
+def _seq(event: Json) -> int:
+    seq = event.get("seq")
+    return seq if isinstance(seq, int) else 0
+
+
+def _print(run: Runtime, event: Json) -> None:
+    if run.out.format in ("json", "ndjson", "yaml"):
+        run.out.data(json_text(event))
+        return
+    if run.options.quiet or run.out.format == "name":
+        run.out.data(plain_cell(event.get("id")))
+        return
+    data = event.get("data")
+    fields = data if isinstance(data, dict) else {}
+    words = "  ".join(
+        f"{plain_cell(key)}={plain_cell(value)}" for key, value in fields.items() if value not in (None, "")
+    )
+    severity = str(event.get("severity") or "info")
+    sign = run.out.symbol(severity) if severity in ("warning", "error") else " "
+    clock = plain_cell(times.local_iso(str(event.get("time") or "")))
+    run.out.data(f"{clock} {sign} {plain_cell(event.get('type')):<24} {words}".rstrip())

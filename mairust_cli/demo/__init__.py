@@ -1,0 +1,1 @@
+"""The demo: a whole appliance on the loopback."""
