@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import bindparam, delete, or_, select, update
+from sqlalchemy import bindparam, case, delete, or_, select, update
 
 from server.domain.identity import Account, Role, Status
 from server.domain.ids import AccountId, DomainId, TenantId
@@ -32,6 +32,12 @@ _OWNER = prepared(
     select(addresses.c.kind, addresses.c.owner_id, addresses.c.tenant_id).where(
         addresses.c.address == bindparam("address")
     )
+)
+_FIRST_READER = prepared(
+    select(accounts.c.id)
+    .where(accounts.c.domain_id == bindparam("b_domain_id"), accounts.c.status == "active")
+    .order_by(case((accounts.c.role == "owner", 0), else_=1), accounts.c.created_at)
+    .limit(1)
 )
 _LOGGED_IN = prepared(
     update(accounts).where(accounts.c.id == bindparam("b_id")).values(last_login_at=bindparam("b_at"))
@@ -192,3 +198,9 @@ async def raise_credential_version(tx: Transaction, tenant_id: TenantId, account
 
 async def logged_in(tx: Transaction, account_id: AccountId) -> None:
     await tx.execute(_LOGGED_IN, {"b_id": account_id, "b_at": tx.now_us})
+
+
+async def first_reader(tx: Transaction, domain_id: DomainId) -> AccountId | None:
+    """The domain's oldest active owner, else its oldest active account."""
+    row = await tx.fetch_one(_FIRST_READER, {"b_domain_id": domain_id})
+    return None if row is None else AccountId(text(row, "id"))

@@ -62,6 +62,11 @@ class DkimKey:
     created_at: datetime
 
 
+def dkim_context(key_id: str) -> str:
+    """What a private key is sealed for: this row and no other."""
+    return f"dkim_keys.sealed_key:{key_id}"
+
+
 _INSERT = prepared_insert(domains)
 _INSERT_ALIAS = prepared_insert(domain_aliases)
 _INSERT_KEY = prepared_insert(dkim_keys)
