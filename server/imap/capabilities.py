@@ -1,0 +1,19 @@
+"""What the server says it can do (RFC 9051 §6.1.1, §7.2.2): only what works, and only where it may be used."""
+
+from __future__ import annotations
+
+from server.imap.session import Session, State
+
+_ALWAYS = b"IMAP4rev1 LITERAL- SASL-IR ENABLE ID"
+_LOGINS = b"AUTH=PLAIN AUTH=LOGIN AUTH=SCRAM-SHA-256"
+_LOGGED_IN = b"IDLE NAMESPACE UNSELECT UIDPLUS MOVE SPECIAL-USE CHILDREN LIST-EXTENDED LIST-STATUS STATUS=SIZE ESEARCH"
+
+
+def capabilities(session: Session) -> bytes:
+    """The capabilities of the session's present state, without the word CAPABILITY."""
+    if session.state is not State.NOT_AUTHENTICATED:
+        return b"%s %s APPENDLIMIT=%d" % (_ALWAYS, _LOGGED_IN, session.settings.smtp.max_message_size)
+    if session.is_secure:
+        return _ALWAYS + b" " + _LOGINS
+    starttls = b" STARTTLS" if session.tls_context() is not None else b""
+    return _ALWAYS + starttls + b" LOGINDISABLED"

@@ -1,0 +1,112 @@
+"""Copy, move and expunge; one unit of work each, so that MOVE never shows two copies or none (RFC 6851 §3).
+
+- A copy shows the same mail: octets and rendered parts exist once, quota counts each message.
+- A moved message keeps its id; its old row stays as the expunged one, for sessions that still number it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from server.domain.errors import InvalidInput, NotFound
+from server.domain.flags import DELETED, SEEN
+from server.domain.ids import AccountId, MailboxId, MessageId, ModSeq, Uid, UidValidity, new_id
+from server.store.repositories import mailboxes, messages
+from server.store.repositories.messages import MessageState
+from server.store.transaction import Transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copied:
+    """COPYUID's three facts (RFC 4315 §3): `source` and `target` correspond, both ascending."""
+
+    uidvalidity: UidValidity
+    source: tuple[Uid, ...]
+    target: tuple[Uid, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expunged:
+    """`modseq` is None when there was nothing to expunge."""
+
+    modseq: ModSeq | None
+    uids: tuple[Uid, ...]
+
+
+async def copy_in(
+    tx: Transaction, *, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int], to: str, move: bool
+) -> Copied:
+    """Copy or move the messages that exist among `uids` (ascending) to the mailbox named `to`.
+
+    Raises:
+        NotFound: No mailbox of that name.
+        InvalidInput: A move into the mailbox itself.
+        OverQuota: The copies don't fit.
+    """
+    target = await mailboxes.by_name(tx, account_id, to)
+    if target is None:
+        raise NotFound("no such mailbox")
+    if move and target.id == mailbox_id:
+        raise InvalidInput("the messages are in this mailbox already")
+    states = await messages.states(tx, account_id, mailbox_id, uids)
+    if not states:
+        return Copied(uidvalidity=target.uidvalidity, source=(), target=())
+    octets = sum(state.size_octets for state in states)
+    unseen = sum(1 for state in states if not state.flags & SEEN)
+    modseq = await messages.charge(tx, account_id, 0 if move else octets)
+    _, first = await mailboxes.take_uids(
+        tx, account_id, target.id, modseq=modseq, count=len(states), unseen=unseen, octets=octets
+    )
+    if move:
+        await _retire(tx, account_id, mailbox_id, modseq, states)
+    copies = [
+        replace(state, uid=Uid(first + place), id=state.id if move else MessageId(new_id()))
+        for place, state in enumerate(states)
+    ]
+    await messages.insert(tx, account_id, target.id, modseq, copies)
+    return Copied(
+        uidvalidity=target.uidvalidity,
+        source=tuple(state.uid for state in states),
+        target=tuple(copy.uid for copy in copies),
+    )
+
+
+async def expunge_in(tx: Transaction, *, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int]) -> Expunged:
+    """Expunge those among `uids` (ascending) that are marked \\Deleted (RFC 9051 §6.4.3, §6.4.9)."""
+    states = await messages.states(tx, account_id, mailbox_id, uids)
+    return await expunge_states(tx, account_id, mailbox_id, [state for state in states if state.flags & DELETED])
+
+
+async def expunge_states(
+    tx: Transaction, account_id: AccountId, mailbox_id: MailboxId, states: Sequence[MessageState]
+) -> Expunged:
+    """Expunge these messages whatever their flags."""
+    if not states:
+        return Expunged(modseq=None, uids=())
+    modseq = await messages.charge(tx, account_id, -sum(state.size_octets for state in states))
+    await _take_out(tx, account_id, mailbox_id, modseq, states)
+    return Expunged(modseq=modseq, uids=tuple(state.uid for state in states))
+
+
+async def _retire(
+    tx: Transaction, account_id: AccountId, mailbox_id: MailboxId, modseq: ModSeq, states: Sequence[MessageState]
+) -> None:
+    """Expunge the rows a move leaves behind and free their ids."""
+    await messages.replace_ids(tx, account_id, mailbox_id, [(state.uid, MessageId(new_id())) for state in states])
+    await _take_out(tx, account_id, mailbox_id, modseq, states)
+
+
+async def _take_out(
+    tx: Transaction, account_id: AccountId, mailbox_id: MailboxId, modseq: ModSeq, states: Sequence[MessageState]
+) -> None:
+    await messages.expunge(tx, account_id, mailbox_id, modseq, [state.uid for state in states])
+    await mailboxes.adjust(
+        tx,
+        account_id,
+        mailbox_id,
+        modseq=modseq,
+        count=-len(states),
+        unseen=-sum(1 for state in states if not state.flags & SEEN),
+        octets=-sum(state.size_octets for state in states),
+    )

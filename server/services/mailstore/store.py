@@ -1,0 +1,239 @@
+"""The mailstore as edges see it: every call names the account, and touches nothing of any other.
+
+- A change returns after its commit. Reads see every change that was answered before them.
+- Views and octets are shared by all sessions of the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from server.domain.errors import Conflict, OverQuota
+from server.domain.ids import AccountId, MailboxId, ModSeq, Uid
+from server.domain.mailbox import Mailbox
+from server.domain.message import CONTENT_RAM_MAX, Content, Rendered, Stored
+from server.domain.ports import BlobStore, Clock, ContentWriter, Notifier, Worker
+from server.protocol.imap.search import SearchKey
+from server.protocol.mime.render import render
+from server.services.mailstore import mailboxes as boxes
+from server.services.mailstore.append import append_in
+from server.services.mailstore.copy_move import Copied, Expunged, copy_in, expunge_in
+from server.services.mailstore.flags import FlagChange, FlagsStored, format_stored_keywords, store_flags_in
+from server.services.mailstore.octets import MessageOctets
+from server.services.mailstore.quota import Quota, quota_in
+from server.services.mailstore.search import SearchScope, search
+from server.services.mailstore.sync import Follower, MailboxView, OpenMailboxes
+from server.store.database import Database
+from server.store.errors import UniqueViolation
+from server.store.repositories import mailboxes as mailbox_rows
+from server.store.repositories import messages
+from server.store.transaction import Transaction, Unit
+
+T = TypeVar("T")
+
+
+class MailStore:
+    """Use cases on mailboxes and messages."""
+
+    def __init__(
+        self, *, database: Database, blobs: BlobStore, notifier: Notifier, clock: Clock, worker: Worker
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._clock = clock
+        self.worker = worker
+        self._octets = MessageOctets(database, blobs)
+        self._open = OpenMailboxes(database, notifier, clock)
+
+    # Mailboxes.
+
+    async def list_mailboxes(self, account_id: AccountId) -> list[Mailbox]:
+        """All mailboxes by name."""
+        return await self._database.read("mailstore.list", lambda tx: mailbox_rows.list_all(tx, account_id))
+
+    async def mailbox(self, account_id: AccountId, name: str) -> Mailbox:
+        """Raises NotFound, and InvalidInput for what can't be a name."""
+        return await self._database.read("mailstore.mailbox", lambda tx: boxes.find_in(tx, account_id, name))
+
+    async def create(self, account_id: AccountId, name: str) -> Mailbox:
+        return await self._write("mailstore.create", lambda tx: boxes.create_in(tx, account_id, name))
+
+    async def delete(self, account_id: AccountId, name: str) -> None:
+        await self._write("mailstore.delete", lambda tx: boxes.delete_in(tx, account_id, name))
+
+    async def rename(self, account_id: AccountId, name: str, to: str) -> None:
+        await self._write("mailstore.rename", lambda tx: boxes.rename_in(tx, account_id, name, to))
+
+    async def subscribe(self, account_id: AccountId, name: str, *, subscribed: bool) -> None:
+        await self._write(
+            "mailstore.subscribe", lambda tx: boxes.subscribe_in(tx, account_id, name, subscribed=subscribed)
+        )
+
+    async def quota(self, account_id: AccountId) -> Quota:
+        return await self._database.read("mailstore.quota", lambda tx: quota_in(tx, account_id))
+
+    # Messages.
+
+    def writer(self) -> ContentWriter:
+        """Takes a message while it arrives. Raises DiskReserve when the disk is short."""
+        self._blobs.check_space()
+        return self._blobs.writer()
+
+    async def check_room(self, account_id: AccountId, name: str, octets: int) -> Mailbox:
+        """The mailbox a message of this size would go to, before its octets are taken.
+
+        Raises:
+            NotFound, OverQuota: There is no such mailbox; no room.
+        """
+
+        async def unit(tx: Transaction) -> Mailbox:
+            mailbox = await boxes.find_in(tx, account_id, name)
+            if not (await quota_in(tx, account_id)).has_room(octets):
+                raise OverQuota("the account has no room left")
+            return mailbox
+
+        return await self._database.read("mailstore.check_room", unit)
+
+    async def append(
+        self,
+        account_id: AccountId,
+        mailbox_id: MailboxId,
+        content: Content,
+        *,
+        flags: int,
+        keywords: Sequence[str],
+        internal_date: datetime | None,
+    ) -> Stored:
+        """Store a message as it is; takes over `content` whatever happens.
+
+        Raises:
+            NotFound, OverQuota, InvalidInput: Nothing was stored.
+        """
+        try:
+            format_stored_keywords(keywords)
+            rendered = await self._rendered(content)
+            blob = await self._blobs.place(content)
+        except BaseException:
+            await self._blobs.discard(content)
+            raise
+        now = self._clock.now()
+
+        async def unit(tx: Transaction) -> Stored:
+            return await append_in(
+                tx,
+                account_id=account_id,
+                mailbox=mailbox_id,
+                blob=blob,
+                blob_is_new=True,
+                prefix=b"",
+                rendered=rendered,
+                flags=flags,
+                keywords=keywords,
+                internal_date=internal_date or now,
+                received_at=now,
+                trace_id=None,
+            )
+
+        return await self._database.write("mailstore.append", unit)
+
+    async def store_flags(
+        self,
+        view: MailboxView,
+        uids: Sequence[int],
+        change: FlagChange,
+        *,
+        flags: int,
+        keywords: Sequence[str] = (),
+        unchanged_since: ModSeq | None = None,
+    ) -> FlagsStored:
+        """Change flags and bring the view up to date; `uids` ascend."""
+
+        async def unit(tx: Transaction) -> FlagsStored:
+            return await store_flags_in(
+                tx,
+                account_id=view.account_id,
+                mailbox_id=view.mailbox_id,
+                uids=uids,
+                change=change,
+                flags=flags,
+                keywords=keywords,
+                unchanged_since=unchanged_since,
+            )
+
+        stored = await self._database.write("mailstore.store", unit)
+        await view.refresh()
+        return stored
+
+    async def copy(self, view: MailboxView, uids: Sequence[int], to: str, *, move: bool) -> Copied:
+        """Copy or move to the mailbox of that name and bring the view up to date."""
+        name = boxes.normalise_name(to)
+        copied = await self._database.write(
+            "mailstore.move" if move else "mailstore.copy",
+            lambda tx: copy_in(
+                tx, account_id=view.account_id, mailbox_id=view.mailbox_id, uids=uids, to=name, move=move
+            ),
+        )
+        await view.refresh()
+        return copied
+
+    async def expunge(self, view: MailboxView, uids: Sequence[int]) -> Expunged:
+        """Expunge those among `uids` that are \\Deleted and bring the view up to date."""
+        expunged = await self._database.write(
+            "mailstore.expunge",
+            lambda tx: expunge_in(tx, account_id=view.account_id, mailbox_id=view.mailbox_id, uids=uids),
+        )
+        await view.refresh()
+        return expunged
+
+    # Reading.
+
+    async def open(self, account_id: AccountId, mailbox_id: MailboxId, follower: Follower) -> MailboxView:
+        """Open a mailbox's shared view; `close` must follow. Raises NotFound."""
+        return await self._open.open(account_id, mailbox_id, follower)
+
+    def close(self, view: MailboxView, follower: Follower) -> None:
+        self._open.close(view, follower)
+
+    async def claim_recent(self, view: MailboxView, below: Uid) -> None:
+        """Messages below this UID are \\Recent in no later session."""
+        if view.mailbox.recent_uid < below:
+            await self._database.write(
+                "mailstore.recent",
+                lambda tx: mailbox_rows.claim_recent(tx, view.account_id, view.mailbox_id, below),
+            )
+
+    async def rendered(self, view: MailboxView, uids: Sequence[int]) -> dict[int, tuple[bytes, bytes, bytes]]:
+        """ENVELOPE, BODY and BODYSTRUCTURE by UID; ask for a page at a time."""
+        return await self._database.read(
+            "mailstore.rendered", lambda tx: messages.rendered(tx, view.account_id, view.mailbox_id, uids)
+        )
+
+    async def texts(self, view: MailboxView, uids: Sequence[int]) -> dict[int, tuple[bytes, str]]:
+        """ENVELOPE and subject by UID; ask for a page at a time."""
+        return await self._database.read(
+            "mailstore.texts", lambda tx: messages.texts(tx, view.account_id, view.mailbox_id, uids)
+        )
+
+    def octets(self, view: MailboxView, uids: Sequence[int]) -> AsyncIterator[tuple[Uid, bytes]]:
+        """The messages' octets one after the other, by ascending UID."""
+        return self._octets.read_all(view, uids)
+
+    async def search(
+        self, scope: SearchScope, key: SearchKey, pace: Callable[[], Awaitable[None]]
+    ) -> list[tuple[int, int]]:
+        """Sequence number and UID of the messages that match; `pace` is awaited after each slice of work."""
+        return await search(self, self.worker, scope, key, pace)
+
+    async def _rendered(self, content: Content) -> Rendered:
+        if content.data is not None and content.size_octets <= CONTENT_RAM_MAX // 8:
+            return render(content.data)
+        octets = await self._blobs.read_content(content)
+        return await self.worker.run(lambda: render(octets))
+
+    async def _write(self, name: str, unit: Unit[T]) -> T:
+        try:
+            return await self._database.write(name, unit)
+        except UniqueViolation as error:
+            raise Conflict("the mailbox exists already") from error
