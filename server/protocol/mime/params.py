@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from server.protocol.mime.charset import decode_charset
-from server.protocol.mime.encoded_words import decode_text
+from server.protocol.mime.charset import decode_charset, decode_unlabelled
+from server.protocol.mime.encoded_words import clean_text, decode_words
 from server.protocol.mime.headers import FIELD_MAX, unfold
 
 PARAMETERS_MAX = 256
@@ -56,9 +56,11 @@ class Parameterised:
         for key, value in self.parameters:
             if key == name + b"*" and value.count(b"'") >= 2:
                 charset, _, encoded = value.split(b"'", 2)
-                return decode_text(decode_charset(_percent_decoded(encoded), charset.decode("latin-1")).encode())
+                return clean_text(decode_charset(_percent_decoded(encoded), charset.decode("latin-1")))
         found = self.octets(name)
-        return None if found is None else decode_text(found)
+        if found is None:
+            return None
+        return clean_text(decode_words(found) if b"=?" in found else decode_unlabelled(found))
 
 
 def parse_parameterised(field: bytes) -> Parameterised:
