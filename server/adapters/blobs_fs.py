@@ -12,7 +12,8 @@ import asyncio
 import errno
 import hashlib
 import os
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from server.domain.errors import DiskReserve, Unavailable
@@ -208,6 +209,27 @@ class FileBlobStore:
             path = self._tmp / content.spool_key
             await self._run(lambda: path.unlink(missing_ok=True))
 
+    async def remove(self, ids: Sequence[BlobId]) -> None:
+        """Delete the files of blobs whose rows are gone; a missing file is no error."""
+        paths = [self._root / blob_id[:6] / blob_id for blob_id in ids]
+
+        def work() -> None:
+            for path in paths:
+                path.unlink(missing_ok=True)
+
+        if paths:
+            await self._run(work)
+
+    async def folders(self) -> Sequence[str]:
+        """Names of the folders that hold blobs, oldest first."""
+        return await self._worker.run(
+            lambda: sorted(path.name for path in self._root.iterdir() if path.is_dir() and path.name != "tmp")
+        )
+
+    async def old_files(self, folder: str, older_than_s: float) -> Sequence[str]:
+        """Names of the files of one folder that were written longer ago than that."""
+        return await self._worker.run(lambda: _old_files(self._root / folder, time.time() - older_than_s))
+
     def check_space(self) -> None:
         loop_time = asyncio.get_running_loop().time()
         if loop_time - self._space_checked >= SPACE_CHECK_S:
@@ -282,6 +304,14 @@ class FileContentWriter:
         if self._key is not None:
             path, self._key = self._tmp / self._key, None
             await self._run(lambda: path.unlink(missing_ok=True))
+
+
+def _old_files(folder: Path, before: float) -> list[str]:
+    return [
+        entry.name
+        for entry in os.scandir(folder)
+        if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < before
+    ]
 
 
 def head_of(data: bytes) -> bytes:

@@ -183,6 +183,12 @@ class Dns(Section, frozen=True, kw_only=True):
 class Mailauth(Section, frozen=True, kw_only=True):
     """SPF, DKIM and DMARC."""
 
+    enabled: Annotated[
+        bool,
+        Key(
+            kinds.boolean, "Check SPF, DKIM and DMARC of incoming mail; off only behind a gateway", "bool", reload=True
+        ),
+    ] = True
     dmarc: Annotated[
         Literal["honour", "junk", "score"],
         Key(

@@ -1,0 +1,113 @@
+"""What may go: rows past their time, and blobs that nothing names any more.
+
+- Every call handles at most `BATCH` rows, so that no write holds the store for long; callers repeat until all is done.
+- A blob is marked first and removed a day later, never in the transaction that dropped its last reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from sqlalchemy import and_, delete, exists, or_, select, update
+
+from server.domain.ids import BlobId
+from server.store.schema import (
+    attempts,
+    blobs,
+    committed_units,
+    emails,
+    events,
+    idempotency,
+    messages,
+    queued_messages,
+    queued_recipients,
+)
+from server.store.transaction import Transaction
+
+BATCH = 1_000
+BLOBS_A_RUN = 10_000
+
+_referenced = or_(
+    exists().where(emails.c.blob_id == blobs.c.id), exists().where(queued_messages.c.blob_id == blobs.c.id)
+)
+
+
+async def drop_events(tx: Transaction, before_us: int) -> int:
+    """Remove events older than `before_us`; returns how many. The newest number is never given again."""
+    rows = await tx.fetch(select(events.c.seq).where(events.c.time < before_us).order_by(events.c.seq).limit(BATCH))
+    if rows:
+        await tx.execute(delete(events).where(events.c.seq <= cast(int, rows[-1][0]), events.c.time < before_us))
+    return len(rows)
+
+
+async def drop_queue_history(tx: Transaction, before_us: int) -> int:
+    """Remove deliveries that ended before `before_us`, and submissions left without any."""
+    rows = await tx.fetch(
+        select(queued_recipients.c.id, queued_recipients.c.queue_id)
+        .where(queued_recipients.c.finished_at < before_us)
+        .limit(BATCH)
+    )
+    if not rows:
+        return 0
+    ids = [cast(str, row[0]) for row in rows]
+    queue_ids = list({cast(str, row[1]) for row in rows})
+    await tx.execute(delete(attempts).where(attempts.c.delivery_id.in_(ids)))
+    await tx.execute(delete(queued_recipients).where(queued_recipients.c.id.in_(ids)))
+    left = exists().where(queued_recipients.c.queue_id == queued_messages.c.id)
+    await tx.execute(delete(queued_messages).where(queued_messages.c.id.in_(queue_ids), ~left))
+    return len(rows)
+
+
+async def drop_expunged(tx: Transaction, before_us: int) -> int:
+    """Remove messages expunged before `before_us`, and emails that no mailbox shows any more."""
+    rows = await tx.fetch(
+        select(messages.c.id, messages.c.email_id).where(messages.c.expunged_at < before_us).limit(BATCH)
+    )
+    if not rows:
+        return 0
+    email_ids = list({cast(str, row[1]) for row in rows})
+    await tx.execute(delete(messages).where(messages.c.id.in_([cast(str, row[0]) for row in rows])))
+    shown = exists().where(messages.c.email_id == emails.c.id)
+    await tx.execute(delete(emails).where(emails.c.id.in_(email_ids), ~shown))
+    return len(rows)
+
+
+async def drop_short_lived(tx: Transaction, before_us: int) -> int:
+    """Remove answers kept for repeated requests and batch ids, older than `before_us`."""
+    removed = await tx.execute(delete(idempotency).where(idempotency.c.created_at < before_us))
+    return removed + await tx.execute(delete(committed_units).where(committed_units.c.at < before_us))
+
+
+async def mark_blobs(tx: Transaction, now_us: int) -> int:
+    """Note since when a blob is unreferenced, and forget it where a reference is back."""
+    await tx.execute(
+        update(blobs).where(blobs.c.unreferenced_since.is_not(None), _referenced).values(unreferenced_since=None)
+    )
+    return await tx.execute(
+        update(blobs).where(blobs.c.unreferenced_since.is_(None), ~_referenced).values(unreferenced_since=now_us)
+    )
+
+
+async def drop_blobs(tx: Transaction, before_us: int) -> Sequence[BlobId]:
+    """Remove the rows of blobs unreferenced since before `before_us`; the ids of those that are files."""
+    rows = await tx.fetch(
+        select(blobs.c.id, blobs.c.place).where(and_(blobs.c.unreferenced_since < before_us, ~_referenced)).limit(BATCH)
+    )
+    if rows:
+        await tx.execute(delete(blobs).where(blobs.c.id.in_([cast(str, row[0]) for row in rows])))
+    return [BlobId(cast(str, row[0])) for row in rows if row[1] == "file"]
+
+
+async def known_blobs(tx: Transaction, ids: Sequence[str]) -> set[str]:
+    """Those of the ids that have a row."""
+    rows = await tx.fetch(select(blobs.c.id).where(blobs.c.id.in_(list(ids))))
+    return {cast(str, row[0]) for row in rows}
+
+
+async def file_blobs(tx: Transaction, *, after: str, count: int) -> Sequence[BlobId]:
+    """Ids of blobs kept as files, ascending, after an id."""
+    rows = await tx.fetch(
+        select(blobs.c.id).where(blobs.c.place == "file", blobs.c.id > after).order_by(blobs.c.id).limit(count)
+    )
+    return [BlobId(cast(str, row[0])) for row in rows]
