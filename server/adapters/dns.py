@@ -40,8 +40,6 @@ TTL_MAX_S = 86_400.0
 NEGATIVE_TTL_MAX_S = 3_600.0
 TRIES = 2
 CNAMES_MAX = 8
-RECORDS_MAX = 1_000
-"""Records taken of one answer (threat T21)."""
 SERVERS_MAX = 10
 RESOLV_CONF = Path("/etc/resolv.conf")
 
@@ -238,7 +236,7 @@ def _read(response: dns.message.Message, name: dns.name.Name, rdtype: str, *, au
     while True:
         found = sets.get((name, wanted))
         if found is not None:
-            records = tuple(_READERS[rdtype](rdata) for rdata in list(found)[:RECORDS_MAX])
+            records = tuple(_READERS[rdtype](rdata) for rdata in found)
             answer: Answer[Any] = Answer(DnsStatus.OK, records, authenticated)
             return _Step(_Fact(answer, max(TTL_MIN_S, min(found.ttl, ttl_s))), cnames=cnames)
         alias = sets.get((name, dns.rdatatype.CNAME))

@@ -19,7 +19,8 @@ from server.domain.ports import Clock, Resolver, Worker
 from server.domain.reply import reply
 from server.domain.verdict import Action, Verdict
 from server.protocol.emailauth.authres import MethodResult, format_authentication_results
-from server.protocol.emailauth.dkim import INLINE_OCTETS, DkimResult, check_signatures, fetch_keys, find_signatures
+from server.protocol.emailauth.dkim import INLINE_OCTETS, check_signatures, fetch_keys, find_signatures
+from server.protocol.emailauth.dkim_signature import DkimResult
 from server.protocol.emailauth.dmarc import DmarcResult, check_dmarc
 from server.protocol.emailauth.dmarc_record import Policy
 from server.protocol.emailauth.iprev import IprevResult, check_iprev

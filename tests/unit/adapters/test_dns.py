@@ -35,6 +35,8 @@ ZONE = {
     "signed.example": {"A": ["192.0.2.4"], "ad": True},
     "big.example": {"TXT": ["x" * 3000]},
     "huge.example": {"TXT": ["x" * 17_000]},
+    "fits.example": {"A": [f"10.0.0.{i}" for i in range(149)]},
+    "many.example": {"A": [f"10.0.0.{i}" for i in range(150)]},
     **{f"c{i}.example": {"CNAME": [f"c{i + 1}.example"]} for i in range(9)},
     "c9.example": {"A": ["192.0.2.9"]},
 }
@@ -142,6 +144,12 @@ async def test_truncated_answer_comes_by_tcp(resolver: DnsResolver, server: Fake
 
 async def test_answer_above_the_limit_is_temperror(resolver: DnsResolver) -> None:
     assert (await resolver.txt("huge.example")).status is DnsStatus.TEMPERROR
+
+
+async def test_records_of_an_answer_are_limited(resolver: DnsResolver) -> None:
+    """T21; the EDNS record of the answer counts too: 149 and it are 150."""
+    assert len((await resolver.a("fits.example")).records) == 149
+    assert (await resolver.a("many.example")).status is DnsStatus.TEMPERROR
 
 
 async def test_forged_answers_are_passed_over(resolver: DnsResolver, server: FakeDnsServer) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from server.protocol.emailauth.dkim import DkimResult, verify
+from server.protocol.emailauth.dkim import verify
+from server.protocol.emailauth.dkim_signature import DkimResult
 from tests.support.fake_dns import FakeResolver
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
