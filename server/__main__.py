@@ -93,7 +93,7 @@ def _migrate(options: argparse.Namespace) -> ExitCode:
     prepare_state_folder(loaded.settings.server.state_dir)
     with StateLock(loaded.settings.server.state_dir):
         try:
-            from server.daemon.bootstrap import migrate
+            from server.daemon.stores import migrate
 
             print(migrate(loaded.settings))
         except Exception as error:

@@ -15,11 +15,13 @@ from pathlib import Path
 
 from server.adapters.certificates import CertificateInfo, ensure_self_signed, read_info
 from server.config.schema import Tls
+from server.domain.ports import Clock
 from server.telemetry import metrics
 from server.telemetry.log import get_logger
 
 log = get_logger("tls")
 
+REFRESH_S = 60.0
 TLS12_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
@@ -69,7 +71,7 @@ class TlsContexts:
         self._settings, self._current, self._info, self._stamp = settings, current, info, stamp
 
     def refresh(self) -> bool:
-        """Reload when the files changed, and set the expiry metric; for a loop that runs each minute."""
+        """Reload when the files changed, and set the expiry metric; says whether it did reload."""
         left_s = (self._info.not_after - datetime.now(UTC)).total_seconds()
         for port in self._ports:
             metrics.TLS_EXPIRY.labels(str(port)).set(left_s)
@@ -82,6 +84,12 @@ class TlsContexts:
             return False
         log.info("tls.reloaded", not_after=self._info.not_after.isoformat(), names=self._info.names)
         return True
+
+    async def watch(self, clock: Clock) -> None:
+        """Refresh each minute, for ever."""
+        while True:
+            self.refresh()
+            await clock.sleep(REFRESH_S)
 
     def _paths(self, settings: Tls) -> tuple[Path, Path]:
         if settings.cert_path is not None and settings.key_path is not None:

@@ -14,6 +14,7 @@ import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
@@ -252,7 +253,8 @@ def _filled(settings: Settings, given: Mapping[str, int], system_hostname: str |
     if "server.hostname" not in given:
         server = msgspec.structs.replace(server, hostname=system_hostname or _system_hostname())
     if "database.url" not in given and database.type == "sqlite":
-        database = msgspec.structs.replace(database, url=Secret(f"sqlite:///{server.state_dir}/db/mairust.db"))
+        file = quote(str(server.state_dir / "db" / "mairust.db"))
+        database = msgspec.structs.replace(database, url=Secret(f"sqlite:///{file}"))
     if "storage.path" not in given:
         storage = msgspec.structs.replace(storage, path=server.state_dir / "mail")
     return msgspec.structs.replace(settings, server=server, database=database, storage=storage)

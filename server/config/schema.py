@@ -21,7 +21,7 @@ from server.config.secret import Secret
 STATE_DIR = Path("/var/lib/mairust")
 LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1"))
 COMPONENTS = frozenset(
-    {"api", "auth", "daemon", "dns", "imap", "job", "library", "queue", "reception", "smtp", "storage", "store"}
+    {"api", "auth", "daemon", "dns", "imap", "job", "library", "queue", "reception", "smtp", "storage"}
     | {"submission", "tls", "trace"}
 )
 ROLES = ("smtp", "submission", "imap", "http", "queue", "jobs")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from server.config import schema
 from server.config.load import ConfigError, Loaded, find, load, parse
 
 HOST = "server: {hostname: mail.example.test}\n"
@@ -156,6 +158,17 @@ def test_a_relay_is_read() -> None:
     relay = good("outbound: {relay: {host: R.example., tls: implicit, port: 465}}").settings.outbound.relay
     assert relay is not None
     assert (relay.host, relay.port, relay.tls) == ("r.example", 465, "implicit")
+
+
+def test_a_state_folder_with_odd_characters_is_quoted_in_the_url() -> None:
+    settings = good('server: {state_dir: "/srv/a b?c%"}').settings
+    assert settings.database.url.reveal() == "sqlite:////srv/a%20b%3Fc%25/db/mairust.db"
+
+
+def test_every_component_that_logs_may_have_a_level() -> None:
+    code = "".join(path.read_text() for path in Path(schema.__file__).parents[1].rglob("*.py"))
+    used = set(re.findall(r'get_logger\("([^"]+)"\)', code))
+    assert used <= schema.COMPONENTS
 
 
 def test_find_prefers_the_named_file_and_refuses_a_missing_one(tmp_path: Path) -> None:
