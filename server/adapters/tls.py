@@ -15,13 +15,11 @@ from pathlib import Path
 
 from server.adapters.certificates import CertificateInfo, ensure_self_signed, read_info
 from server.config.schema import Tls
-from server.domain.ports import Clock
 from server.telemetry import metrics
 from server.telemetry.log import get_logger
 
 log = get_logger("tls")
 
-REFRESH_S = 60.0
 TLS12_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
@@ -84,12 +82,6 @@ class TlsContexts:
             return False
         log.info("tls.reloaded", not_after=self._info.not_after.isoformat(), names=self._info.names)
         return True
-
-    async def watch(self, clock: Clock) -> None:
-        """Refresh each minute, for ever."""
-        while True:
-            self.refresh()
-            await clock.sleep(REFRESH_S)
 
     def _paths(self, settings: Tls) -> tuple[Path, Path]:
         if settings.cert_path is not None and settings.key_path is not None:
