@@ -58,11 +58,6 @@ class Entry:
     group_starts: bool = False
     odd: bool = False
 
-    @property
-    def is_mailbox(self) -> bool:
-        """Whether the element is an address (RFC 5322 §3.4 mailbox)."""
-        return self.local is not None
-
 
 _GROUP_END = Entry(None, None, None, None)
 
@@ -162,11 +157,8 @@ class _Token:
 
 def _tokens(value: bytes, at: int) -> Iterator[_Token]:
     spaced = True
-    while at < len(value):
-        match = _TOKEN.match(value, at)
-        if match is None or match.lastgroup is None:
-            return
-        kind, start, at = match.lastgroup, at, match.end()
+    while match := _TOKEN.match(value, at):
+        kind, start, at = match.lastgroup or "junk", at, match.end()
         if kind == "space":
             spaced = True
             continue

@@ -39,7 +39,7 @@ class Field:
     """One field as it stands in the message.
 
     Attributes:
-        name: Lower case, without white space before the colon; empty for a line that has no colon.
+        name: Lower case, without white space round it; empty for a line that has no colon.
         value: All octets after the colon, folding included, without the final line end.
         raw: The whole field with its line end.
     """
@@ -135,7 +135,8 @@ def split_header(octets: bytes, start: int = 0, end: int | None = None) -> Heade
     for line in lines:
         name, colon, value = line.partition(b":")
         if colon:
-            names.append(name.rstrip(b" \t").lower())
+            # Only a first line can begin with white space; its name counts all the same.
+            names.append(name.strip(b" \t").lower())
             values.append(value.removesuffix(b"\r"))
         else:
             names.append(b"")

@@ -219,8 +219,7 @@ class _BodyWriter:
             self.write(inner)
         if part.is_message or part.kind == b"text":
             self._both(b" %d" % part.lines)
-        if not part.is_multipart:
-            self._append(self._full, b" " + _content_value(content, b"content-md5"))
+        self._append(self._full, b" " + _content_value(content, b"content-md5"))
 
     def _both(self, piece: bytes) -> None:
         self._body.append(piece)

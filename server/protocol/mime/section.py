@@ -64,17 +64,14 @@ def extract(octets: bytes, structure: Structure, section: Section) -> bytes | No
         if not part.is_message:
             return None
         message = part.children[0]
-    match section.text:
-        case None:
-            return octets[message.header_start : message.end]
-        case SectionText.HEADER:
-            return octets[message.header_start : message.body_start]
-        case SectionText.TEXT:
-            return octets[message.body_start : message.end]
-        case SectionText.HEADER_FIELDS:
-            return _chosen_fields(octets, message, section.names, wanted=True)
-        case SectionText.HEADER_FIELDS_NOT:
-            return _chosen_fields(octets, message, section.names, wanted=False)
+    if section.text is None:
+        return octets[message.header_start : message.end]
+    if section.text is SectionText.HEADER:
+        return octets[message.header_start : message.body_start]
+    if section.text is SectionText.TEXT:
+        return octets[message.body_start : message.end]
+    wanted = section.text is SectionText.HEADER_FIELDS
+    return _chosen_fields(octets, message, section.names, wanted=wanted)
 
 
 def extract_binary(octets: bytes, structure: Structure, path: tuple[int, ...]) -> bytes | None:

@@ -140,15 +140,9 @@ def test_utf8_addresses_make_a_global_report() -> None:
     assert needs_smtputf8(report)
     assert not needs_smtputf8(_REPORT)
     octets = compose_dsn(report)
-    kinds = [kind for kind, _ in _parts(octets)]
-    assert (
-        kinds == ["text/plain", "message/global-delivery-status", "message/rfc822"]
-        or kinds[2] == "application/octet-stream"
-        or kinds[2] == "message/global"
-    )
-    assert (
-        "\r\nOriginal-Recipient: utf-8;jörg@x.test\r\nFinal-Recipient: utf-8; jörg@example.net\r\n".encode() in octets
-    )
+    assert [kind for kind, _ in _parts(octets)] == ["text/plain", "message/global-delivery-status", "message/global"]
+    group = "\r\nOriginal-Recipient: utf-8;jörg@x.test\r\nFinal-Recipient: utf-8; jörg@example.net\r\n"
+    assert group.encode() in octets
 
 
 def test_several_recipients_each_have_a_group() -> None:
@@ -166,9 +160,10 @@ def test_what_others_wrote_adds_no_line(hostile: str) -> None:
     recipient = replace(_FAILED, diagnostic=hostile, remote_mta=hostile, orcpt="rfc822;" + hostile, status=hostile)
     octets = compose_dsn(replace(_REPORT, recipients=[recipient], envid=hostile))
     _well_formed(octets)
-    fields = {line.partition(b":")[0] for line in _parts(octets)[1][1].split(b"\r\n") if line[:1] not in (b" ", b"")}
-    assert fields <= {b"Original-Envelope-Id", b"Reporting-MTA", b"Arrival-Date", b"Original-Recipient", b"Action", b"Status",
-                      b"Final-Recipient", b"Diagnostic-Code", b"Last-Attempt-Date"}  # fmt: skip
+    lines = _parts(octets)[1][1].split(b"\r\n")
+    fields = {line.partition(b":")[0] for line in lines if line and not line.startswith(b" ")}
+    allowed = b"Original-Envelope-Id Reporting-MTA Arrival-Date Original-Recipient Final-Recipient Action Status"
+    assert fields <= {*allowed.split(), b"Diagnostic-Code", b"Last-Attempt-Date"}
     assert "Bcc" not in email.message_from_bytes(octets, policy=compat32)
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from server.domain.address import Address
 from server.domain.errors import InvalidInput
 from server.protocol.mime.addresses import parse_mailboxes
-from server.protocol.mime.compose import Attachment, Draft, compose
+from server.protocol.mime.compose import FILENAME_MAX, HEADERS_MAX, Attachment, Draft, compose
 from server.protocol.mime.encoded_words import decode_text
 from server.protocol.mime.folding import TEXT_MAX, NamedAddress
 from server.protocol.mime.section import extract_binary
@@ -85,6 +85,57 @@ def test_text_html_and_files_nest_as_readers_expect() -> None:
         (1, "application/pdf"),
     ]
     assert extract_binary(octets, structure, (2,)) == b"\x00\xff"
+
+
+def test_sender_reply_to_and_thread_fields() -> None:
+    people = [NamedAddress(Address(f"person{n}", "example.net"), f"Person, {n}") for n in range(4)]
+    octets = compose(
+        replace(
+            _DRAFT,
+            sender=people[0],
+            reply_to=people[:1],
+            cc=people,
+            in_reply_to=["<a@b>"],
+            references=["<c@d>", "<a@b>"],
+        )
+    )
+    fields = parse_structure(octets).fields
+    assert fields.first(b"sender") == b' "Person, 0" <person0@example.net>'
+    assert fields.first(b"reply-to") == fields.first(b"sender")
+    assert [box.name for box in parse_mailboxes(fields.first(b"cc") or b"")] == [entry.name for entry in people]
+    assert all(len(line) <= 78 for line in octets.split(b"\r\n"))
+    assert fields.first(b"references") == b" <c@d> <a@b>"
+
+
+def test_text_outside_latin_letters_is_base64() -> None:
+    octets = compose(replace(_DRAFT, text="日本語 " * 100))
+    assert parse_structure(octets).root.encoding == b"base64"
+
+
+@pytest.mark.parametrize("count", [HEADERS_MAX - 1, HEADERS_MAX, HEADERS_MAX + 1])
+def test_header_count_limit(count: int) -> None:
+    draft = replace(_DRAFT, headers=[("X-A", "b")] * count)
+    if count > HEADERS_MAX:
+        with pytest.raises(InvalidInput):
+            compose(draft)
+    else:
+        assert compose(draft).count(b"X-A: b\r\n") == count
+
+
+@pytest.mark.parametrize("size", [0, 1, FILENAME_MAX, FILENAME_MAX + 1])
+def test_file_name_limit(size: int) -> None:
+    draft = replace(_DRAFT, attachments=[Attachment(filename="x" * size, content_type="a/b", data=b"")])
+    if 0 < size <= FILENAME_MAX:
+        assert parse_structure(compose(draft)).root.filename == "x" * size
+    else:
+        with pytest.raises(InvalidInput):
+            compose(draft)
+
+
+@pytest.mark.parametrize("content_type", ["multipart/mixed", "message/rfc822", "text", "a/b; c=d", ""])
+def test_types_that_are_no_files_are_refused(content_type: str) -> None:
+    with pytest.raises(InvalidInput):
+        compose(replace(_DRAFT, attachments=[Attachment(filename="x", content_type=content_type, data=b"")]))
 
 
 def test_equal_files_are_all_kept() -> None:

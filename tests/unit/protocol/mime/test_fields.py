@@ -20,6 +20,7 @@ from server.protocol.mime.message_ids import (
     parse_message_ids,
 )
 from server.protocol.mime.params import PARAMETERS_MAX, media_type, parse_parameterised
+from server.protocol.mime.transfer import decode_transfer, encode_base64, encode_quoted_printable
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,33 @@ def test_encoded_words_come_back_and_fit(text: str) -> None:
     words = encode_words(text)
     assert all(len(word) <= WORD_MAX and word.isascii() and b" " not in word for word in words)
     assert decode_text(b"\r\n ".join(words)) == text
+
+
+@pytest.mark.parametrize(
+    ("octets", "encoding", "expected"),
+    [
+        (b"a=3D\r\n", b"", b"a=3D\r\n"),
+        (b"a=3D\r\n", b"8bit", b"a=3D\r\n"),
+        (b"a=3D =\r\nb  \r\nc=\t\r\n", b"quoted-printable", b"a= b\r\nc"),
+        (b"a=XY=", b"quoted-printable", b"a=XY"),
+        (b"QUJD\r\nRA==\r\n", b"base64", b"ABCD"),
+        (b"Q*U-J\xffD R", b"base64", b"ABC"),
+        (b"QUI", b"base64", b"AB"),
+        (b"QUJDRA==QUJD", b"base64", b"ABCD"),
+        (b"x", b"x-uuencode", None),
+    ],
+)
+def test_transfer_encodings(octets: bytes, encoding: bytes, expected: bytes | None) -> None:
+    """RFC 2045 §6.7, §6.8: what is damaged is decoded as far as it goes."""
+    assert decode_transfer(octets, encoding) == expected
+
+
+@given(st.binary(max_size=400))
+def test_transfer_encodings_come_back(octets: bytes) -> None:
+    assert decode_transfer(encode_base64(octets), b"base64") == octets
+    encoded = encode_quoted_printable(octets)
+    assert decode_transfer(encoded, b"quoted-printable") == octets
+    assert max(map(len, (encode_base64(octets) + encoded).split(b"\r\n"))) <= 76
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,10 @@ def test_space_before_the_colon_belongs_to_no_name() -> None:
     assert split_header(b"From: a@b\r\nFrom \t: c@d\r\n\r\n").count(b"from") == 2
 
 
+def test_a_first_line_that_begins_with_space_is_counted_by_its_name() -> None:
+    assert split_header(b" From: a@b\r\nFrom: c@d\r\n\r\n").count(b"from") == 2
+
+
 def test_a_line_without_colon_is_a_field_without_a_name() -> None:
     fields = split_header(b"A: 1\r\njunk\r\nB: 2\r\n\r\n")
     assert fields.names == [b"a", b"", b"b"]

@@ -11,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.protocol.mime.render import LIST_MAX, TEXT_MAX, nstring, render
+from server.protocol.mime.structure import parse_structure
 from tests.unit.protocol.mime.test_structure import RFC_2046_5_1_1
 
+_MIXED = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+_DIGEST = b"Content-Type: multipart/digest; boundary=b\r\n\r\n"
 RFC_3501_8 = b"""Date: Wed, 17 Jul 1996 02:23:25 -0700 (PDT)\r
 From: Terry Gray <gray@cac.washington.edu>\r
 Subject: IMAP4rev1 WG mtg summary and minutes\r
@@ -38,6 +41,10 @@ def test_the_envelope_of_rfc_3501_section_8() -> None:
     assert rendered.bodystructure == b'("text" "plain" ("charset" "US-ASCII") NIL NIL "7bit" 276 92 NIL NIL NIL NIL)'
     assert rendered.sent_at == datetime(1996, 7, 17, 9, 23, 25, tzinfo=UTC)
     assert rendered.message_id_header == "<B27397-0100000@cac.washington.edu>"
+
+
+def test_a_tree_at_hand_is_not_made_again() -> None:
+    assert render(RFC_2046_5_1_1, parse_structure(RFC_2046_5_1_1)) == render(RFC_2046_5_1_1)
 
 
 def test_multipart_lists() -> None:
@@ -139,6 +146,21 @@ def test_what_counts_as_attachment(part: bytes, expected: bool) -> None:
     assert render(octets).has_attachments == expected
 
 
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([b"Content-Type: text/html\r\n\r\n<p>h", b"\r\nplain"], "plain"),
+        ([b"Content-Disposition: attachment\r\n\r\nfile", b"Content-Type: text/html\r\n\r\n<p>h"], "h"),
+        ([b"Content-Type: a/b\r\n\r\nx"], ""),
+        ([b"Content-Transfer-Encoding: x-unknown\r\n\r\nx"], ""),
+        ([b"\r\n" + b"\r\n" * 1000 + b"late \x00 text"], "late text"),
+    ],
+)
+def test_preview_is_of_the_part_a_reader_sees(parts: list[bytes], expected: str) -> None:
+    octets = _MIXED + b"".join(b"--b\r\n" + part + b"\r\n" for part in parts) + b"--b--\r\n"
+    assert render(octets).preview == expected
+
+
 @pytest.mark.parametrize("size", [TEXT_MAX - 1, TEXT_MAX, TEXT_MAX + 1])
 def test_list_texts_are_cut(size: int) -> None:
     rendered = render(b"Subject: " + b"x" * size + b"\r\n\r\n" + b"word " * 1000)
@@ -151,10 +173,6 @@ def test_a_flood_of_parts_becomes_an_opaque_list() -> None:
     rendered = render(b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + part * 8000)
     assert len(rendered.bodystructure) < LIST_MAX
     assert rendered.bodystructure.startswith(b'("application" "octet-stream"')
-
-
-_MIXED = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
-_DIGEST = b"Content-Type: multipart/digest; boundary=b\r\n\r\n"
 
 
 @pytest.mark.parametrize(

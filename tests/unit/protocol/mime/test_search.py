@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from server.protocol.mime.search import MessageText
+from server.protocol.mime.search import SEARCH_OCTETS_MAX, MessageText
 from server.protocol.mime.structure import parse_structure
 
 _OCTETS = (
@@ -58,6 +58,14 @@ def test_body_and_text_search(needle: str, in_body: bool, in_text: bool) -> None
     text = _text()
     assert text.body_contains(needle) == in_body
     assert text.text_contains(needle) == in_text
+
+
+def test_texts_beyond_the_bound_are_not_opened() -> None:
+    part = b"--b\r\n\r\n" + b"x" * SEARCH_OCTETS_MAX + b"\r\n"
+    octets = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + part + b"--b\r\n\r\nneedle\r\n--b--\r\n"
+    text = _text(octets)
+    assert not text.body_contains("needle")
+    assert text.body_contains("xxx")
 
 
 def test_search_work_is_bounded() -> None:
