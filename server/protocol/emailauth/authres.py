@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from server.protocol.emailauth.result import Result
 
+MAX_RESULTS = 100
+"""Results read of one field."""
 MAX_VALUE = 320
 """Characters kept of one property value: an address has at most 254."""
 
@@ -21,6 +23,12 @@ _PVALUE = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`{|}~]*(?:@[A-Za-z0-9\-.]+)?\Z")
 _CFWS_TOKEN = re.compile(rb"[^\s()<>@,;:\\\"/\[\]?=\x00-\x20\x7f]+")
 _QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
+_QUOTED_OR_OPEN = re.compile(rb'"(?:[^"\\]|\\.)*+("?)', re.DOTALL)
+_PLAIN = re.compile(rb'[^"(]++')
+_PART = re.compile(r'(?:[^";]|"(?:[^"\\]|\\.)*+")++', re.DOTALL)
+_PAIR = re.compile(
+    r'(?<![A-Za-z0-9\-./_])([A-Za-z][A-Za-z0-9\-./_]*+)\s*+=\s*+("(?:[^"\\]|\\.)*+"|[^\s";]++)', re.DOTALL
+)
 _COMMENT_PART = re.compile(rb"[^()\\]+|\\.|[()]", re.DOTALL)
 
 
@@ -90,6 +98,43 @@ def claims_authserv_id(value: bytes, authserv_id: str) -> bool:
     """Whether a field could be taken for ours: it names our id, or no reader can tell whose it is."""
     found = parse_authserv_id(value)
     return found is None or found.rstrip(".") == authserv_id.lower().rstrip(".")
+
+
+def parse_results(value: bytes) -> list[tuple[str, str, dict[str, str]]]:
+    """Read `authserv-id; resinfo; resinfo...` into (method, result, properties), all lower case but the values.
+
+    What is outside the grammar is passed over; at most `MAX_RESULTS` results are read. Only for fields whose writer
+    is known and trusted (RFC 8601 §2.2).
+    """
+    text = _strip_comments(value)
+    results: list[tuple[str, str, dict[str, str]]] = []
+    for part in _PART.findall(text)[1 : MAX_RESULTS + 1]:
+        pairs = [(name.lower(), _unquote(found)) for name, found in _PAIR.findall(part)]
+        if pairs:
+            method, result = pairs[0]
+            results.append((method.partition("/")[0], result.lower(), dict(pairs[1:])))
+    return results
+
+
+def _strip_comments(value: bytes) -> str:
+    """The text without comments, up to the first quote that is never closed; linear."""
+    kept: list[bytes] = []
+    position = 0
+    while position < len(value):
+        if value[position] == 0x28:
+            position = _skip_cfws(value, position)
+            kept.append(b" ")
+            continue
+        match = (_QUOTED_OR_OPEN if value[position] == 0x22 else _PLAIN).match(value, position)
+        if match is None or (value[position] == 0x22 and not match[1]):
+            break
+        kept.append(match[0])
+        position = match.end()
+    return b"".join(kept).decode("latin-1")
+
+
+def _unquote(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text[1:-1]) if text.startswith('"') else text
 
 
 def _skip_cfws(value: bytes, position: int) -> int:

@@ -149,12 +149,13 @@ def _check(
         return replace(outcome, result=Result.FAIL, problem="body goes on after l=")
     if not hmac.compare_digest(hashlib.sha256(text).digest(), signature.body_hash):
         return replace(outcome, result=Result.FAIL, problem="body was altered")
-    if not _signature_holds(key, signature.signature, signed_header(signature, raws)):
+    if not signature_holds(key, signature.signature, signed_header(signature, raws)):
         return replace(outcome, result=Result.FAIL, problem="header was altered or key is wrong")
     return replace(outcome, result=Result.PASS)
 
 
-def _signature_holds(key: KeyRecord, signature: bytes, data: bytes) -> bool:
+def signature_holds(key: KeyRecord, signature: bytes, data: bytes) -> bool:
+    """Verify one signature over its data with the key's own algorithm."""
     try:
         if isinstance(key.public, rsa.RSAPublicKey):
             key.public.verify(signature, data, padding.PKCS1v15(), hashes.SHA256())

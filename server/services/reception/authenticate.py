@@ -1,7 +1,7 @@
-"""Authentication of received mail: SPF, DKIM, DMARC and iprev under one deadline (product items 11 to 14).
+"""Authentication of received mail: SPF, DKIM, DMARC, ARC and iprev under one deadline (product items 11 to 15).
 
 - Only DNS is waited for, `TOTAL_TIMEOUT_S` at most; what is late or fails is temperror and refuses nothing (F08).
-- SPF, DKIM and iprev run at once; DMARC after them, in the time that is left.
+- SPF, DKIM, ARC and iprev run at once; DMARC after them, in the time that is left.
 - Every domain in From is put to DMARC and the strictest answer counts: a second mailbox hides no forged one (T19).
 - Only `dmarc_verdict` decides anything; SPF or DKIM alone refuse nothing.
 """
@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from server.domain.envelope import ConnectionInfo, Envelope
 from server.domain.ports import Clock, Resolver, Worker
 from server.domain.reply import reply
 from server.domain.verdict import Action, Verdict
+from server.protocol.emailauth.arc import ArcResult, check_chain, find_chain
 from server.protocol.emailauth.authres import MethodResult, format_authentication_results
 from server.protocol.emailauth.dkim import INLINE_OCTETS, check_signatures, fetch_keys, find_signatures
 from server.protocol.emailauth.dkim_signature import DkimResult
@@ -45,13 +46,16 @@ class AuthResults:
     Attributes:
         dmarc: The strictest of the From domains' results.
         has_author: Whether From holds one to `MAX_AUTHOR_DOMAINS` addresses with a domain.
+        vouched: Whether trusted sealers saw the author domain pass DMARC before they changed the message.
     """
 
     spf: SpfResult
     dkim: tuple[DkimResult, ...]
     dmarc: DmarcResult
     iprev: IprevResult
+    arc: ArcResult = ArcResult(result=Result.NONE)  # noqa: RUF009  frozen
     has_author: bool = True
+    vouched: bool = False
 
     @property
     def remote_name(self) -> str | None:
@@ -73,7 +77,8 @@ class AuthResults:
         """One line for the trace: `spf=pass dkim=pass (example.com) dmarc=pass iprev=pass`."""
         signers = ", ".join(dict.fromkeys(r.domain for r in self.dkim if r.result is Result.PASS))
         dkim = f"dkim={self.dkim_word}" + (f" ({signers})" if signers else "")
-        return f"spf={self.spf.result} {dkim} dmarc={self.dmarc.result} iprev={self.iprev.result}"
+        arc = "" if self.arc.result is Result.NONE else f" arc={self.arc.result}"
+        return f"spf={self.spf.result} {dkim} dmarc={self.dmarc.result} iprev={self.iprev.result}{arc}"
 
     def header(self, authserv_id: str) -> bytes:
         """The Authentication-Results field, CRLF at its end (RFC 8601)."""
@@ -91,6 +96,8 @@ class AuthResults:
             "dmarc_domain": self.dmarc.domain,
             "dmarc_policy": self.dmarc.published.word,
             "iprev": self.iprev.result.value,
+            "arc": self.arc.result.value,
+            "arc_sealers": list(self.arc.sealers),
         }
 
     def _other_methods(self) -> list[MethodResult]:
@@ -118,7 +125,15 @@ class AuthResults:
                 comment=self.iprev.name,
                 properties=(("policy.iprev", self.iprev.ip),),
             ),
+            *self._arc_method(),
         ]
+
+    def _arc_method(self) -> list[MethodResult]:
+        if self.arc.result is Result.NONE:
+            return []
+        newest = self.arc.sealers[-1] if self.arc.sealers else ""
+        comment = f"i={len(self.arc.sealers)}, sealed by {newest}" if newest else ""
+        return [MethodResult(method="arc", result=self.arc.result, comment=comment, reason=self.arc.problem)]
 
 
 def _dkim_method(result: DkimResult) -> MethodResult:
@@ -142,13 +157,23 @@ class Authenticator:
 
     Args:
         worker: Where messages above 64 KiB are hashed.
+        trusted_sealers: Domains whose ARC seals are believed (`mailauth.trusted_sealers`), asked for each message.
     """
 
-    def __init__(self, *, resolver: Resolver, worker: Worker, clock: Clock, timeout_s: float = TOTAL_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        *,
+        resolver: Resolver,
+        worker: Worker,
+        clock: Clock,
+        timeout_s: float = TOTAL_TIMEOUT_S,
+        trusted_sealers: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
         self._resolver = resolver
         self._worker = worker
         self._clock = clock
         self._timeout_s = timeout_s
+        self._trusted_sealers = trusted_sealers
 
     async def authenticate(
         self, *, connection: ConnectionInfo, envelope: Envelope, octets: bytes, fields: HeaderFields | None = None
@@ -168,10 +193,19 @@ class Authenticator:
             spf_task = group.create_task(self._spf(connection, envelope))
             iprev_task = group.create_task(self._iprev(connection, deadline))
             dkim_task = group.create_task(self._dkim(octets, header))
+            arc = await self._arc(octets, header)
         spf, dkim = spf_task.result(), dkim_task.result()
         domains = author_domains(header)
         dmarc = await self._dmarc(domains, spf, dkim, deadline)
-        return AuthResults(spf=spf, dkim=dkim, dmarc=dmarc, iprev=iprev_task.result(), has_author=bool(domains))
+        return AuthResults(
+            spf=spf,
+            dkim=dkim,
+            dmarc=dmarc,
+            iprev=iprev_task.result(),
+            arc=arc,
+            has_author=bool(domains),
+            vouched=arc.result is Result.PASS and arc.vouches_for(dmarc.domain, self._trusted_sealers()),
+        )
 
     async def _spf(self, connection: ConnectionInfo, envelope: Envelope) -> SpfResult:
         sender = envelope.reverse_path
@@ -192,9 +226,21 @@ class Authenticator:
         if not signatures:
             return ()
         keys = await fetch_keys(signatures, self._resolver, timeout_s=self._timeout_s)
-        if len(octets) <= INLINE_OCTETS:
-            return check_signatures(octets, header, signatures, keys)
-        return await self._worker.run(lambda: check_signatures(octets, header, signatures, keys))
+        return await self._compute(octets, lambda: check_signatures(octets, header, signatures, keys))
+
+    async def _arc(self, octets: bytes, header: HeaderFields) -> ArcResult:
+        if b"arc-seal" not in header.names:
+            return ArcResult(result=Result.NONE)
+        now = self._clock.now()
+        chain = await self._compute(octets, lambda: find_chain(header, now=now))
+        if chain is None:
+            return ArcResult(result=Result.NONE)
+        keys = await fetch_keys(chain.signatures, self._resolver, timeout_s=self._timeout_s)
+        return await self._compute(octets, lambda: check_chain(octets, header, chain, keys))
+
+    async def _compute(self, octets: bytes, work: Callable[[], T]) -> T:
+        """Run CPU work at once for a small message, in the worker for a large one."""
+        return work() if len(octets) <= INLINE_OCTETS else await self._worker.run(work)
 
     async def _dmarc(
         self, domains: tuple[str, ...], spf: SpfResult, dkim: tuple[DkimResult, ...], deadline: float
@@ -279,6 +325,9 @@ def dmarc_verdict(results: AuthResults, mode: str) -> Verdict:
         )
     if dmarc.result is not Result.FAIL or dmarc.policy is Policy.NONE or mode == "score":
         return Verdict(action=Action.ACCEPT, source="dmarc", reason=dmarc.problem)
+    if results.vouched:
+        reason = f"DMARC fails, but the trusted sealer {results.arc.sealers[-1]} saw it pass (ARC)"
+        return Verdict(action=Action.ACCEPT, source="arc", reason=reason)
     reason = f"DMARC of {dmarc.policy_domain} asks for {dmarc.policy.word}: {dmarc.problem}"
     if mode == "honour" and dmarc.policy is Policy.REJECT:
         text = f"rejected by the DMARC policy of {dmarc.policy_domain}"

@@ -18,12 +18,14 @@ from server.protocol.emailauth.dkim_sign import SigningKey, sign_message
 from server.protocol.emailauth.result import Result
 from server.protocol.mime.headers import split_header
 from server.services.reception.authenticate import Authenticator, AuthResults, author_domains, dmarc_verdict
+from tests.support.arc_sealer import seal
 from tests.support.fake_dns import FakeResolver
 
 T = TypeVar("T")
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 KEY = make_key(KeyKind.ED25519)
+SEALER = make_key(KeyKind.RSA_2048)
 BODY = b"To: bob@example.net\r\nSubject: hi\r\n\r\nHello\r\n"
 
 
@@ -246,3 +248,22 @@ async def test_helo_cannot_forge_a_result() -> None:
     header = results.header("mx.example.net")
     assert header.count(b"\r\n") == 5
     assert all(line.startswith((b"\t", b"Authentication-Results: ")) for line in header.splitlines())
+
+
+@pytest.mark.parametrize(("trusted", "action"), [((), Action.REJECT), (("list.example",), Action.ACCEPT)])
+async def test_trusted_sealer_outweighs_a_dmarc_fail(trusted: tuple[str, ...], action: Action) -> None:
+    """Product item 15: a list changed the body after its own check had passed."""
+    zone = _zone()
+    zone["s._domainkey.list.example"] = {"TXT": [SEALER.record]}
+    authenticator = Authenticator(
+        resolver=FakeResolver(zone), worker=_Worker(), clock=_Clock(), trusted_sealers=lambda: trusted
+    )
+    connection = ConnectionInfo(
+        listener="smtp", remote_ip="203.0.113.9", remote_port=1, local_port=25, connection_id="c", helo="list.example"
+    )
+    envelope = Envelope(reverse_path=None, recipients=(Recipient(address=Address("bob", "example.net")),))
+    octets = seal(_message(), "list.example", key=SEALER, now=NOW)
+    results = await authenticator.authenticate(connection=connection, envelope=envelope, octets=octets)
+    assert (results.dmarc.result, results.arc.result, results.arc.problem) == (Result.FAIL, Result.PASS, "")
+    assert b"arc=pass (i=1, sealed by list.example)" in results.header("mx.example.net")
+    assert dmarc_verdict(results, "honour").action is action
