@@ -55,6 +55,41 @@ class Domain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DomainAlias:
+    """A second domain whose addresses are those of `domain_id`."""
+
+    id: str
+    tenant_id: TenantId
+    name: str
+    domain_id: DomainId
+    enabled: bool
+    created_at: datetime
+    updated_at: datetime
+    revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DkimKey:
+    """A signing key; `sealed_key` opens only with the master key and this row's id.
+
+    Attributes:
+        algorithm: rsa-2048 or ed25519.
+        state: pending, active, retiring or revoked.
+        public_record: The TXT record's value (RFC 6376 §3.6.1).
+    """
+
+    id: str
+    tenant_id: TenantId
+    domain_id: DomainId
+    selector: str
+    algorithm: str
+    state: str
+    sealed_key: bytes
+    public_record: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """The owner of mail. `address` is the primary address and login; `addresses` are all of them, it first.
 
@@ -104,6 +139,35 @@ class Principal:
     tenant_id: TenantId
     address: str
     credential_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """A key as stored; digests are lower-case hex SHA-256 of the secret part.
+
+    Attributes:
+        lookup: The 12 public characters by which it is found.
+        system: Whether tenants and system paths are open to it.
+        networks: CIDR networks it may be used from; empty = anywhere.
+    """
+
+    id: KeyId
+    tenant_id: TenantId
+    lookup: str
+    secret_sha256: str
+    previous_sha256: str | None
+    previous_until: datetime | None
+    name: str
+    scopes: tuple[str, ...]
+    system: bool
+    account_id: AccountId | None
+    networks: tuple[str, ...]
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    last_used_ip: str | None
+    created_at: datetime
+    revision: int
+    revoked_at: datetime | None
 
 
 class ActorKind(StrEnum):

@@ -17,6 +17,7 @@ from server.domain.address import Address
 from server.domain.errors import Conflict, Forbidden, InvalidInput
 from server.domain.identity import Account, Domain, Role, Scope, Status
 from server.domain.ids import AccountId, DomainId, new_id
+from server.domain.paging import Page, PageRequest
 from server.services.identity.names import address_of, text_of
 from server.services.identity.passwords import Passwords
 from server.services.identity.permissions import ROLES, require
@@ -25,7 +26,6 @@ from server.services.trace.record import REDACTED, Target, differences, record_c
 from server.store.repositories import accounts, credentials, domains
 from server.store.repositories.audit import Change
 from server.store.repositories.credentials import StoredCredential
-from server.store.repositories.rows import Page, PageRequest
 from server.store.times import from_us
 from server.store.transaction import Transaction
 

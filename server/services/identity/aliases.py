@@ -11,6 +11,7 @@ from server.domain.address import Address
 from server.domain.errors import InvalidInput
 from server.domain.identity import Alias, Scope
 from server.domain.ids import AliasId, new_id
+from server.domain.paging import Page, PageRequest
 from server.protocol.smtp.address import parse_address
 from server.services.identity.accounts import resolve_domain
 from server.services.identity.names import address_of, text_of
@@ -18,7 +19,7 @@ from server.services.identity.permissions import require
 from server.services.identity.writer import DirectoryWriter, Input, check_free, check_revision, found, given, stored
 from server.services.trace.record import Target, differences, record_change
 from server.store.repositories import accounts, aliases
-from server.store.repositories.rows import Page, PageRequest, strings_text
+from server.store.repositories.rows import strings_text
 from server.store.times import from_us
 from server.store.transaction import Transaction
 

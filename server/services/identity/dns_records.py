@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from server.domain.identity import DkimKey
 from server.domain.ports import Answer, DnsStatus, Resolver
-from server.store.repositories.domains import DkimKey
 
 TTL_S = 3600
 _STRING_MAX = 255

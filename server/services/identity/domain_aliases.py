@@ -5,16 +5,15 @@ from __future__ import annotations
 from msgspec import UNSET, UnsetType
 
 from server.domain.errors import Conflict, InvalidInput, NotFound
-from server.domain.identity import Scope, Status
+from server.domain.identity import DomainAlias, Scope, Status
 from server.domain.ids import new_id
+from server.domain.paging import Page, PageRequest
 from server.services.identity.accounts import resolve_domain
 from server.services.identity.names import domain_of
 from server.services.identity.permissions import require
 from server.services.identity.writer import DirectoryWriter, Input, check_revision, found, given, stored
 from server.services.trace.record import Target, differences, record_change
 from server.store.repositories import domains
-from server.store.repositories.domains import DomainAlias
-from server.store.repositories.rows import Page, PageRequest
 from server.store.times import from_us
 from server.store.transaction import Transaction
 

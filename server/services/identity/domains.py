@@ -15,8 +15,9 @@ from typing import Protocol
 from msgspec import UNSET, UnsetType
 
 from server.domain.errors import Conflict, InvalidInput
-from server.domain.identity import Domain, Scope, Status
+from server.domain.identity import DkimKey, Domain, Scope, Status
 from server.domain.ids import DomainId, new_id
+from server.domain.paging import Page, PageRequest
 from server.domain.ports import Resolver, Worker
 from server.services.identity.accounts import resolve_domain
 from server.services.identity.dns_records import DnsRecord, RecordState, checked, wanted_records
@@ -25,8 +26,8 @@ from server.services.identity.permissions import require
 from server.services.identity.writer import DirectoryWriter, Input, check_revision, given, stored
 from server.services.trace.record import Target, differences, record_change
 from server.store.repositories import accounts, domains
-from server.store.repositories.domains import DkimKey, dkim_context
-from server.store.repositories.rows import Page, PageRequest, text
+from server.store.repositories.domains import dkim_context
+from server.store.repositories.rows import text
 from server.store.times import from_us
 from server.store.transaction import Transaction
 

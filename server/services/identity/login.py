@@ -21,10 +21,11 @@ from server.domain.errors import InvalidInput, MaiRustError, RateLimited, Unauth
 from server.domain.identity import Account, Principal, Status
 from server.domain.ids import AccountId
 from server.domain.ports import Clock
+from server.protocol.sasl.scram import ScramCredential
 from server.protocol.smtp.address import parse_address
 from server.services.identity.limiter import HOUR_S, LoginLimiter
 from server.services.identity.passwords import PASSWORD_OCTETS_MAX, Passwords, normalised
-from server.services.identity.scram import ScramCredential, imitation
+from server.services.identity.scram import imitation
 from server.store.database import Database
 from server.store.repositories import accounts, credentials, tenants
 from server.store.repositories.credentials import StoredCredential

@@ -11,21 +11,12 @@ import hmac
 import os
 import stringprep
 import unicodedata
-from dataclasses import dataclass
+
+from server.protocol.sasl.scram import ScramCredential
 
 ITERATIONS = 10_000
 """PBKDF2 rounds of new keys; RFC 7677 §4 asks for at least 4096."""
 SALT_OCTETS = 16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScramCredential:
-    """What a SCRAM server needs to know of a password."""
-
-    salt: bytes
-    iterations: int
-    stored_key: bytes
-    server_key: bytes
 
 
 def derive(password: bytes, *, salt: bytes | None = None, iterations: int = ITERATIONS) -> ScramCredential:

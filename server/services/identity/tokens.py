@@ -20,8 +20,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from server.domain.errors import InvalidInput, MaiRustError, Unauthenticated
-from server.domain.identity import ActorKind, Scope, Status
+from server.domain.identity import ActorKind, ApiKey, Scope, Status
 from server.domain.ids import AccountId, KeyId, new_id
+from server.domain.paging import Page, PageRequest
 from server.domain.ports import Clock
 from server.services.identity.names import text_of
 from server.services.identity.permissions import expand, require
@@ -29,8 +30,7 @@ from server.services.identity.writer import Input, check_revision, found
 from server.services.trace.record import Target, differences, record_change
 from server.store.database import Database
 from server.store.repositories import accounts, api_keys, tenants
-from server.store.repositories.api_keys import ApiKey
-from server.store.repositories.rows import Page, PageRequest, strings_text
+from server.store.repositories.rows import strings_text
 from server.store.times import from_us, to_us
 from server.store.transaction import Transaction
 from server.telemetry.log import get_logger

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from server.domain.errors import Unavailable
+from server.domain.identity import DkimKey
 from server.domain.ports import Clock
 from server.protocol.emailauth.dkim_key import KeyKind, load_private_key
 from server.services.submission.sign import SigningKey
 from server.store.database import Database
 from server.store.repositories import domains
-from server.store.repositories.domains import DkimKey
 from server.telemetry.log import get_logger
 
 log = get_logger("submission")

@@ -8,7 +8,8 @@ from sqlalchemy import bindparam, case, delete, or_, select, update
 
 from server.domain.identity import Account, Role, Status
 from server.domain.ids import AccountId, DomainId, TenantId
-from server.store.repositories.rows import Page, PageRequest, instant, instant_or_none, number, text
+from server.domain.paging import Page, PageRequest
+from server.store.repositories.rows import instant, instant_or_none, number, text
 from server.store.schema import accounts, addresses
 from server.store.statements import prepared, prepared_insert
 from server.store.times import to_us

@@ -8,7 +8,8 @@ from sqlalchemy import bindparam, delete, select, update
 
 from server.domain.identity import Alias
 from server.domain.ids import AliasId, DomainId, TenantId
-from server.store.repositories.rows import Page, PageRequest, instant, number, page_of, strings, strings_text, text
+from server.domain.paging import Page, PageRequest
+from server.store.repositories.rows import instant, number, page_of, strings, strings_text, text
 from server.store.schema import aliases
 from server.store.statements import prepared, prepared_insert
 from server.store.times import to_us

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import bindparam, select, update
 
+from server.domain.identity import ApiKey
 from server.domain.ids import AccountId, KeyId, TenantId
+from server.domain.paging import Page, PageRequest
 from server.store.repositories.rows import (
-    Page,
-    PageRequest,
     instant,
     instant_or_none,
     number,
@@ -25,36 +23,6 @@ from server.store.schema import api_keys
 from server.store.statements import prepared, prepared_insert
 from server.store.times import to_us
 from server.store.transaction import Row, Transaction
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiKey:
-    """A key as stored; digests are lower-case hex SHA-256 of the secret part.
-
-    Attributes:
-        lookup: The 12 public characters by which it is found.
-        system: Whether tenants and system paths are open to it.
-        networks: CIDR networks it may be used from; empty = anywhere.
-    """
-
-    id: KeyId
-    tenant_id: TenantId
-    lookup: str
-    secret_sha256: str
-    previous_sha256: str | None
-    previous_until: datetime | None
-    name: str
-    scopes: tuple[str, ...]
-    system: bool
-    account_id: AccountId | None
-    networks: tuple[str, ...]
-    expires_at: datetime | None
-    last_used_at: datetime | None
-    last_used_ip: str | None
-    created_at: datetime
-    revision: int
-    revoked_at: datetime | None
-
 
 _INSERT = prepared_insert(api_keys)
 _BY_LOOKUP = prepared(select(api_keys).where(api_keys.c.lookup == bindparam("lookup")))

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import bindparam, delete, func, select, update
 
-from server.domain.identity import Domain, Status
+from server.domain.identity import DkimKey, Domain, DomainAlias, Status
 from server.domain.ids import DomainId, TenantId
+from server.domain.paging import Page, PageRequest
 from server.store.repositories.rows import (
-    Page,
-    PageRequest,
     instant,
     number,
     number_or_none,
@@ -25,41 +22,6 @@ from server.store.schema import accounts, aliases, dkim_keys, domain_aliases, do
 from server.store.statements import prepared, prepared_insert
 from server.store.times import to_us
 from server.store.transaction import Row, Transaction
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DomainAlias:
-    """A second domain whose addresses are those of `domain_id`."""
-
-    id: str
-    tenant_id: TenantId
-    name: str
-    domain_id: DomainId
-    enabled: bool
-    created_at: datetime
-    updated_at: datetime
-    revision: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DkimKey:
-    """A signing key; `sealed_key` opens only with the master key and this row's id.
-
-    Attributes:
-        algorithm: rsa-2048 or ed25519.
-        state: pending, active, retiring or revoked.
-        public_record: The TXT record's value (RFC 6376 §3.6.1).
-    """
-
-    id: str
-    tenant_id: TenantId
-    domain_id: DomainId
-    selector: str
-    algorithm: str
-    state: str
-    sealed_key: bytes
-    public_record: str
-    created_at: datetime
 
 
 def dkim_context(key_id: str) -> str:

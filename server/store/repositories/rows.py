@@ -7,12 +7,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import msgspec
 
+from server.domain.paging import Page, PageRequest
 from server.store.times import from_us
 from server.store.transaction import Row
 
@@ -65,22 +65,6 @@ def strings(row: Row, name: str) -> tuple[str, ...]:
 def strings_text(values: Sequence[str]) -> str:
     """Write a list of strings as its column holds it."""
     return msgspec.json.encode(list(values)).decode()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageRequest:
-    """Which part of a list: items after `after` (an id, exclusive), at most `limit`."""
-
-    limit: int
-    after: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page(Generic[T]):
-    """Part of a list; `next_after` is the id to go on from, None at the end."""
-
-    items: tuple[T, ...]
-    next_after: str | None
 
 
 def page_of(rows: Sequence[Row], request: PageRequest, convert: Callable[[Row], T]) -> Page[T]:

@@ -8,7 +8,8 @@ from sqlalchemy import bindparam, select, update
 
 from server.domain.identity import Status, Tenant
 from server.domain.ids import TenantId
-from server.store.repositories.rows import Page, PageRequest, instant, number, page_of, text
+from server.domain.paging import Page, PageRequest
+from server.store.repositories.rows import instant, number, page_of, text
 from server.store.schema import tenants
 from server.store.statements import prepared, prepared_insert
 from server.store.times import to_us

@@ -9,6 +9,7 @@ from server.domain.address import Address
 from server.domain.errors import Conflict, Forbidden, InvalidInput, NotFound
 from server.domain.identity import Role, Status
 from server.domain.ids import TenantId
+from server.domain.paging import PageRequest
 from server.services.identity.accounts import AccountChange, NewAccount
 from server.services.identity.aliases import AliasChange, NewAlias
 from server.services.identity.domain_aliases import NewDomainAlias
@@ -17,7 +18,6 @@ from server.services.identity.permissions import ROLES
 from server.services.identity.tenants import NewTenant
 from server.store.repositories import accounts, audit, domains
 from server.store.repositories.domains import dkim_context
-from server.store.repositories.rows import PageRequest
 from server.store.schema import audit as audit_table
 from server.store.transaction import Transaction
 from tests.support.identity import Identity, scope_of
