@@ -32,12 +32,10 @@ class ImapConnection(asyncio.Protocol):
 
     Args:
         made: Called when the connection stands.
-        secure: Whether TLS comes first; nothing is read before `start_tls` then.
     """
 
-    def __init__(self, made: Callable[[ImapConnection], None], *, secure: bool) -> None:
+    def __init__(self, made: Callable[[ImapConnection], None]) -> None:
         self._made = made
-        self._secure = secure
         self._transport: asyncio.Transport | None = None
         self._fragments = Fragmentizer()
         self._readable = asyncio.Event()
@@ -56,8 +54,6 @@ class ImapConnection(asyncio.Protocol):
         sock = self._transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._secure:
-            self._pause_reading()
         self._made(self)
 
     def data_received(self, data: bytes) -> None:
@@ -172,26 +168,57 @@ class ImapConnection(asyncio.Protocol):
         return self._fragments.buffered_octets == 0
 
     async def start_tls(self, context: ssl.SSLContext) -> TlsInfo:
-        """Upgrade; what was read before is forgotten. Raises ConnectionClosed when the handshake fails."""
-        if self._transport is None or self._lost:
+        """Upgrade; octets that wait are the client's first TLS record, never input of ours.
+
+        Raises:
+            ConnectionClosed: The handshake failed; `lost_reason` says how.
+        """
+        if self._transport is None or self._eof:
             raise ConnectionClosed
-        self._fragments = Fragmentizer()
+        self._pause_reading()
+        loop = asyncio.get_running_loop()
+        handshake = loop.create_task(self._handshake(self._transport, context))
+        # The handshake's first step queues its start and the resumption of reading; octets that wait go right behind
+        # them, before the loop can read any from the socket.
+        await asyncio.sleep(0)
+        loop.call_soon(self._hand_over, self._transport)
         try:
-            transport = await asyncio.get_running_loop().start_tls(
-                self._transport, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S
-            )
+            transport = await handshake
         except (OSError, TimeoutError) as error:
             self.lost_reason = f"TLS handshake failed: {getattr(error, 'reason', None) or type(error).__name__}"
             self.abort()
             raise ConnectionClosed from error
-        if transport is None:
-            raise ConnectionClosed
         self._transport = transport
         self._transport.set_write_buffer_limits(high=WRITE_HIGH)
         self._reading_paused = False
-        found = transport.get_extra_info("ssl_object")
-        cipher = found.cipher()
-        return TlsInfo(version=found.version() or "", cipher=cipher[0] if cipher else "")
+        layer = transport.get_extra_info("ssl_object")
+        cipher = layer.cipher()
+        return TlsInfo(version=layer.version() or "", cipher=cipher[0] if cipher else "")
+
+    async def _handshake(self, transport: asyncio.Transport, context: ssl.SSLContext) -> asyncio.Transport:
+        upgraded = await asyncio.get_running_loop().start_tls(
+            transport,
+            self,
+            context,
+            server_side=True,
+            ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
+            ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
+        )
+        if upgraded is None:
+            raise ConnectionAbortedError
+        return upgraded
+
+    def _hand_over(self, transport: asyncio.Transport) -> None:
+        """Give octets that were read in clear, a ClientHello at the earliest, to the TLS layer."""
+        octets = self._fragments.take_buffered()
+        # uvloop's layer has BufferedProtocol's methods, not its type.
+        layer = cast(asyncio.BufferedProtocol, transport.get_protocol())
+        while octets and not transport.is_closing():
+            room = memoryview(layer.get_buffer(len(octets)))
+            size = min(len(room), len(octets))
+            room[:size] = octets[:size]
+            layer.buffer_updated(size)
+            octets = octets[size:]
 
     def close(self) -> None:
         """Close once what was written is sent, at the latest after CLOSE_TIMEOUT_S."""

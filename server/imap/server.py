@@ -113,11 +113,8 @@ class ImapServer:
         self._stopped.set()
 
     async def _listen(self, loop: asyncio.AbstractEventLoop, listener: Listener, sock: socket.socket) -> asyncio.Server:
-        secure = listener is Listener.IMAPS
         return await loop.create_server(
-            lambda: ImapConnection(lambda connection: self._accepted(connection, listener), secure=secure),
-            sock=sock,
-            backlog=BACKLOG,
+            lambda: ImapConnection(lambda connection: self._accepted(connection, listener)), sock=sock, backlog=BACKLOG
         )
 
     def _accepted(self, connection: ImapConnection, listener: Listener) -> None:

@@ -83,6 +83,12 @@ class Fragmentizer:
         """Octets received but not yet given out."""
         return len(self._buffer)
 
+    def take_buffered(self) -> bytes:
+        """Give up what has not been looked at, for a TLS layer that begins here."""
+        data = self._take(len(self._buffer))
+        self._reset()
+        return data
+
     def logged_in(self) -> None:
         """Raise the limits to those of a logged-in client."""
         self._line_max = LINE_MAX
