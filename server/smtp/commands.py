@@ -42,6 +42,12 @@ _SWEEP_ENDS = frozenset({b"DATA", b"RSET", b"MAIL", b"EHLO", b"HELO"})
 _OWN_ORDER = frozenset({b"STARTTLS", b"AUTH", b"DATA"})
 """Verbs that have other reasons to be refused, which come before the order."""
 
+_DOT_TO_REPLY = SMTP_DURATION.labels("reception")
+_VERDICTS = {
+    listener: {word: SMTP_MESSAGES.labels(listener.value, word) for word in ("accepted", "deferred", "refused")}
+    for listener in Listener
+}
+
 
 class Host(Protocol):
     """The server a session runs in."""
@@ -90,6 +96,7 @@ class SmtpCommands:
         self._services = services
         self._settings = settings
         self._transaction = TransactionSession()
+        self._verdicts = _VERDICTS[listener]
         self._verbs: dict[bytes, Callable[[bytes], Awaitable[Reply | None]]] = {
             b"EHLO": self._ehlo,
             b"HELO": self._helo,
@@ -309,12 +316,12 @@ class SmtpCommands:
         answer = task.result()
         if answer.is_success:
             self.messages += 1
-            self._wire.expect_ack(answer.text)
+            self._wire.expect_ack(answer)
         return answer
 
     def _count(self, answer: Reply) -> None:
         verdict = "accepted" if answer.is_success else "deferred" if answer.is_temporary else "refused"
-        SMTP_MESSAGES.labels(self._listener.value, verdict).inc()
+        self._verdicts[verdict].inc()
 
     async def _bdat(self, argument: bytes) -> Reply:
         """Not offered (RFC 3030); its octets would be read as commands, so the session ends."""
@@ -331,6 +338,3 @@ class SmtpCommands:
         parse_no_argument(argument)
         self.ending = True
         return replies.BYE
-
-
-_DOT_TO_REPLY = SMTP_DURATION.labels("reception")

@@ -67,7 +67,7 @@ class ListenerProtocol(SMTP):
         self._discarding = False
         self._in_tls = False
         self._expired: Reply | None = None
-        self._ack: str | None = None
+        self._ack: Reply | None = None
 
     # What the event loop calls.
 
@@ -102,7 +102,7 @@ class ListenerProtocol(SMTP):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._ack is not None and exc is not None:
-            log.warning("smtp.ack_not_delivered", reply=self._ack, remote_addr=self.remote_ip)
+            log.warning("smtp.ack_not_delivered", reply=self._ack.text, remote_addr=self.remote_ip)
         self._ended = self._lost = True
         asyncio.streams.FlowControlMixin.connection_lost(self, exc)
         self._wake()
@@ -161,20 +161,19 @@ class ListenerProtocol(SMTP):
                     raise Expired(self._expired)
                 if self._ended:
                     raise PeerGone
-                await self._woken()
+                self._waiter = waiter = self.loop.create_future()
+                await waiter
         finally:
             self.phase = Phase.WORKING
 
     async def settled(self, task: asyncio.Task[Reply], timeout_s: float) -> bool:
-        deadline = self.loop.time() + timeout_s
-        timer = self.loop.call_at(deadline, self._wake)
+        self.deadline = deadline = self.loop.time() + timeout_s
+        self.phase = Phase.DECIDING
         task.add_done_callback(self._wake)
-        try:
-            while not task.done() and self.loop.time() < deadline:
-                await self._woken()
-        finally:
-            timer.cancel()
-            task.remove_done_callback(self._wake)
+        while not task.done() and self.loop.time() < deadline:
+            self._waiter = waiter = self.loop.create_future()
+            await waiter
+        self.phase = Phase.WORKING
         return task.done()
 
     def pause_reading(self) -> None:
@@ -188,7 +187,7 @@ class ListenerProtocol(SMTP):
         if not self.is_lost and self.transport is not None:
             self.transport.write(octets)
         elif self._ack is not None:
-            log.warning("smtp.ack_not_delivered", reply=self._ack, remote_addr=self.remote_ip)
+            log.warning("smtp.ack_not_delivered", reply=self._ack.text, remote_addr=self.remote_ip)
             self._ack = None
 
     async def drained(self) -> None:
@@ -201,8 +200,8 @@ class ListenerProtocol(SMTP):
             self.abort()
             raise PeerGone from None
 
-    def expect_ack(self, what: str) -> None:
-        self._ack = what
+    def expect_ack(self, ack: Reply) -> None:
+        self._ack = ack
 
     # TLS
 
@@ -256,6 +255,10 @@ class ListenerProtocol(SMTP):
         """Called by the server's tick: end a wait that took too long."""
         if self.phase is Phase.WORKING or self._expired is not None:
             return
+        if self.phase is Phase.DECIDING:
+            if now >= self.deadline:
+                self._wake()
+            return
         waited = now - self.waiting_since
         if (
             now >= self.deadline
@@ -299,7 +302,8 @@ class ListenerProtocol(SMTP):
             timer = self.loop.call_later(CLOSE_S, self.abort)
             try:
                 while not self._lost:
-                    await self._woken()
+                    self._waiter = waiter = self.loop.create_future()
+                    await waiter
             finally:
                 timer.cancel()
 
@@ -313,13 +317,7 @@ class ListenerProtocol(SMTP):
         if self.transport is not None and not self.transport.is_closing():
             self.transport.resume_reading()
 
-    async def _woken(self) -> None:
-        self._waiter = self.loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
     def _wake(self, _: object = None) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)

@@ -49,6 +49,7 @@ class SmtpSession:
         self._commands = commands
         self._listener = listener
         self._settings = settings
+        self._line_max = COMMAND_LINE_MAX if listener is Listener.SMTP else AUTH_LINE_MAX
         self._errors = 0
         self._since_mail = 0
         self._born = asyncio.get_running_loop().time()
@@ -90,8 +91,10 @@ class SmtpSession:
     async def _converse(self) -> None:
         wire, group, commands = self._wire, self._group, self._commands
         while not commands.ending:
-            line = wire.next_line(AUTH_LINE_MAX if wire.starts_with(b"AUTH ") else COMMAND_LINE_MAX)
+            line = wire.next_line(self._line_max)
             if line is not None:
+                if len(line) > COMMAND_LINE_MAX and line[:5].upper() != b"AUTH ":
+                    raise LineTooLong
                 answer = await self._execute(line)
                 if answer is not None:
                     group.add(answer)
@@ -107,7 +110,8 @@ class SmtpSession:
         """Wait for the next octets of a command."""
         if self._commands.host.draining:
             raise Expired(replies.SHUTTING_DOWN)
-        self._hang_up_on_tls()
+        if self._wire.has_input:
+            self._hang_up_on_tls()
         timeout_s = self._settings.command_timeout_s
         if self._listener is not Listener.SMTP and self._commands.principal is None:
             left_s = self._born + BEFORE_AUTH_S - asyncio.get_running_loop().time()

@@ -33,9 +33,10 @@ class Expired(Exception):
 
 
 class Phase(Enum):
-    """What a connection waits for: nothing (it works), a command, message data, or the end."""
+    """What a connection waits for: nothing (it works), a decision, a command, message data, or the end."""
 
     WORKING = auto()
+    DECIDING = auto()
     COMMAND = auto()
     DATA = auto()
     CLOSING = auto()
@@ -90,8 +91,8 @@ class Wire(Protocol):
         """Become the TLS server; octets that wait are the client's first TLS record. Raises PeerGone."""
         ...
 
-    def expect_ack(self, what: str) -> None:
-        """Note that the octets just sent acknowledge `what`, so that their loss is logged."""
+    def expect_ack(self, ack: Reply) -> None:
+        """Note that the octets sent next acknowledge a message, so that their loss is logged."""
         ...
 
 

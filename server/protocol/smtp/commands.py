@@ -17,8 +17,8 @@ from server.domain.reply import Reply, reply
 from server.protocol.smtp.address import AddressSyntaxError, parse_address, parse_path
 from server.protocol.smtp.limits import DOMAIN_MAX, ENVID_MAX, ORCPT_MAX, PARAMETERS_MAX, SIZE_DIGITS_MAX
 
-_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
-_VERB = re.compile(rb"[A-Za-z]{1,16}(?= |\Z)")
+_CONTROLS = bytes([*range(0x20), 0x7F])
+_VERB_MAX = 16
 _HELLO = re.compile(rb"\[[!-Z^-~]+\]|[A-Za-z0-9_][A-Za-z0-9_.\-]*")
 _PARAMETER = re.compile(rb"([A-Za-z0-9][A-Za-z0-9\-]*)(?:=([!-<>-~\x80-\xff]+))?")
 _XTEXT = re.compile(rb"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
@@ -65,10 +65,10 @@ def split_command(line: bytes) -> tuple[bytes, bytes]:
     Raises:
         CommandSyntaxError: 500 5.5.2 for controls or a line that begins with no verb (RFC 5321 §4.2.4).
     """
-    match = _VERB.match(line)
-    if match is None or _CONTROL.search(line) is not None:
+    verb, _, argument = line.partition(b" ")
+    if not verb.isalpha() or len(verb) > _VERB_MAX or len(line.translate(None, _CONTROLS)) != len(line):
         raise CommandSyntaxError(500, "5.5.2", "Syntax error, command not recognised")
-    return match.group().upper(), line[match.end() + 1 :].rstrip(b" ")
+    return verb.upper(), argument.rstrip(b" ")
 
 
 def parse_hello(argument: bytes) -> str:
@@ -97,9 +97,9 @@ def parse_mail(argument: bytes, *, size_max: int, auth_offered: bool) -> MailCom
         auth_offered: Whether AUTH= is a parameter here (RFC 4954 §5).
 
     Raises:
-        CommandSyntaxError: 501 5.5.4, 501 5.1.7, 552 5.3.4, 553 5.6.7 or 555 5.5.4.
+        CommandSyntaxError: 501 5.5.4, 552 5.3.4, 553 5.6.7 or 555 5.5.4.
     """
-    path, rest = _path(argument, b"FROM:", enhanced="5.1.7")
+    path, rest = _path(argument, b"FROM:")
     octets = argument[: len(argument) - len(rest)]
     if not rest:
         _need_ascii(octets)
@@ -131,17 +131,17 @@ def parse_rcpt(argument: bytes, *, smtputf8: bool, postmaster_domain: str) -> Re
         postmaster_domain: Where `<Postmaster>` without a domain goes (RFC 5321 §4.5.1).
 
     Raises:
-        CommandSyntaxError: 501 5.5.4, 501 5.1.3, 553 5.6.7 or 555 5.5.4.
+        CommandSyntaxError: 501 5.5.4, 553 5.6.7 or 555 5.5.4.
     """
     if argument[:15].upper() == b"TO:<POSTMASTER>":
         address: Address | None = Address("postmaster", postmaster_domain)
         rest = argument[15:]
     else:
-        address, rest = _path(argument, b"TO:", enhanced="5.1.3")
+        address, rest = _path(argument, b"TO:")
         if not smtputf8:
             _need_ascii(argument[: len(argument) - len(rest)])
     if address is None:
-        raise CommandSyntaxError(501, "5.1.3", "The null path is no recipient")
+        raise CommandSyntaxError(501, "5.5.4", "The null path is no recipient")
     if not rest:
         return Recipient(address=address)
     given = _parameters(rest)
@@ -181,7 +181,7 @@ def decode_xtext(octets: bytes) -> str:
     return text
 
 
-def _path(argument: bytes, keyword: bytes, *, enhanced: str) -> tuple[Address | None, bytes]:
+def _path(argument: bytes, keyword: bytes) -> tuple[Address | None, bytes]:
     at = len(keyword)
     if argument[:at].upper() != keyword:
         raise CommandSyntaxError(501, "5.5.4", f"Syntax: {keyword.decode()}<address>")
@@ -190,16 +190,17 @@ def _path(argument: bytes, keyword: bytes, *, enhanced: str) -> tuple[Address | 
     try:
         address, rest = parse_path(argument[at:], smtputf8=True)
     except AddressSyntaxError as error:
-        raise CommandSyntaxError(501, enhanced, error.public.capitalize()) from None
-    if rest and rest[:1] != b" ":
-        raise CommandSyntaxError(501, "5.5.4", "Unexpected character after the address")
+        raise CommandSyntaxError(501, "5.5.4", error.public.capitalize()) from None
     return address, rest
 
 
 def _parameters(rest: bytes) -> _Parameters:
     """esmtp-param *(SP esmtp-param), each keyword once (RFC 5321 §4.1.2)."""
     given: _Parameters = {}
-    for word in rest[1:].split(b" ", PARAMETERS_MAX):
+    nothing, *words = rest.split(b" ", PARAMETERS_MAX + 1)
+    if nothing or len(words) > PARAMETERS_MAX:
+        raise CommandSyntaxError(501, "5.5.4", "Syntax error after the address")
+    for word in words:
         match = _PARAMETER.fullmatch(word)
         if match is None:
             raise CommandSyntaxError(501, "5.5.4", "Syntax error in parameters")

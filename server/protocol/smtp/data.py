@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from io import IncrementalNewlineDecoder
 
 from server.protocol.smtp.limits import FIELD_MAX, FIELDS_MAX, HEAD_MAX, TEXT_LINE_MAX
 
@@ -56,29 +57,29 @@ class DataReader:
         The result may be empty. After `done` nothing may be fed any more.
         """
         data = self._held + chunk
-        end = data.find(_END)
+        dot = data.find(b"\r\n.")
+        end = data.find(_END, dot) if dot >= 0 else -1
         if end >= 0:
             body, self._held, self.rest, self.done = data[: end + 2], b"", data[end + 5 :], True
         else:
-            keep = _partial_end(data)
-            cut = len(data) - keep
+            cut = len(data) - _partial_end(data)
             body, self._held = data[:cut], data[cut:]
         if self.fault is not None or not body:
             return b""
-        return self._checked(body)
+        return self._checked(body, stuffed=dot not in (-1, end))
 
-    def _checked(self, body: bytes) -> bytes:
+    def _checked(self, body: bytes, *, stuffed: bool) -> bytes:
         """Check and unstuff `body`, which never begins or ends between CR and LF."""
-        newlines = body.count(b"\r\n")
+        if stuffed:
+            # The first dot of each line that begins with one (RFC 5321 §4.5.2).
+            body = body.replace(b"\r\n.", b"\r\n")
         if b"\0" in body:
             self.fault = DataFault.NUL
-        elif body.count(b"\n") != newlines or body.count(b"\r") != newlines:
+        elif _has_bare_newline(body):
             if self._normalise:
-                body = _NEWLINE.sub(b"\r\n", _unstuffed(body))
+                body = _NEWLINE.sub(b"\r\n", body)
             else:
                 self.fault = DataFault.BARE_NEWLINE
-        else:
-            body = _unstuffed(body)
         if self.fault is None:
             self._measure(body)
         if self.fault is not None:
@@ -148,9 +149,11 @@ class _HeadMeter:
         return self._field_octets <= FIELD_MAX
 
 
-def _unstuffed(body: bytes) -> bytes:
-    """Remove the first dot of each line that begins with one (RFC 5321 §4.5.2)."""
-    return body.replace(b"\r\n.", b"\r\n") if b"\r\n." in body else body
+def _has_bare_newline(body: bytes) -> bool:
+    """Whether a CR or LF stands without the other; the standard library's newline census is the fastest linear way."""
+    census = IncrementalNewlineDecoder(None, translate=False)
+    census.decode(body.decode("latin-1"), final=True)
+    return census.newlines not in (None, "\r\n")
 
 
 def _partial_end(data: bytes) -> int:

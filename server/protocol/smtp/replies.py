@@ -15,13 +15,15 @@ def format_reply(reply: Reply) -> bytes:
 
     Characters outside printable ASCII become `?`; longer lines are cut.
     """
-    last = len(reply.lines) - 1
-    return b"".join(_line(reply, text, final=number == last) for number, text in enumerate(reply.lines))
+    *others, last = reply.lines
+    if not others:
+        return _line(reply, last, " ")
+    return b"".join([_line(reply, text, "-") for text in others]) + _line(reply, last, " ")
 
 
-def _line(reply: Reply, text: str, *, final: bool) -> bytes:
+def _line(reply: Reply, text: str, separator: str) -> bytes:
     if not (text.isascii() and text.isprintable()):
         text = "".join(c if " " <= c <= "~" else "?" for c in text)
     enhanced = f"{reply.enhanced} " if reply.enhanced else ""
-    line = f"{reply.code}{' ' if final else '-'}{enhanced}{text}".rstrip(" ")
+    line = f"{reply.code}{separator}{enhanced}{text}"
     return line[: REPLY_LINE_MAX - 2].encode("ascii") + b"\r\n"

@@ -73,7 +73,7 @@ async def test_starttls_is_not_listed_without_a_certificate() -> None:
         (b"DATA now", b"501 5.5.4"),
         (b"EHLO", b"501 5.5.4"),
         (b"EHLO a b", b"501 5.5.4"),
-        (b"MAIL FROM:a@b.example", b"501 5.1.7"),
+        (b"MAIL FROM:a@b.example", b"501 5.5.4"),
         (b"MAIL FROM:<a@b.example> FOO=1", b"555 5.5.4"),
         (b"MAIL FROM:<a@b.example> SIZE=99999999", b"552 5.3.4"),
         (b"MAIL FROM:<a@b.example> AUTH=<>", b"555 5.5.4"),
