@@ -47,10 +47,15 @@ class SecretBox:
         if len(key) != KEY_OCTETS:
             raise ValueError("a master key has 32 octets")
         self._cipher = AESGCM(key)
+        self._key = key
         self.fingerprint = hmac.new(key, b"mairust master key", hashlib.sha256).hexdigest()[:16]
 
     def __repr__(self) -> str:
         return f"SecretBox(fingerprint={self.fingerprint})"
+
+    def derive(self, purpose: str) -> bytes:
+        """32 octets that stay the same for this master key and purpose."""
+        return hmac.new(self._key, b"mairust " + purpose.encode(), hashlib.sha256).digest()
 
     def seal(self, plain: bytes, *, context: str) -> bytes:
         """Seal octets for one place, such as `dkim_keys.private:ID`."""

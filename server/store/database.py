@@ -102,6 +102,10 @@ class Database:
         """Whether the committer runs."""
         return self._task is not None and not self._task.done()
 
+    def commit_age_s(self) -> float:
+        """For how long the present commit has been running; 0 when none is."""
+        return 0.0 if self.busy_since is None else time.perf_counter() - self.busy_since
+
     async def read(self, name: str, unit: Unit[T]) -> T:
         """Run a unit that only reads, on one consistent snapshot."""
         started = time.perf_counter()
