@@ -185,7 +185,7 @@ class DnsResolver:
         try:
             target = dns.name.Name([*(label.encode("ascii") for label in name.split(".")), b""])
         except (dns.exception.DNSException, UnicodeEncodeError):
-            return _Fact(Answer(DnsStatus.NXDOMAIN), NEGATIVE_TTL_MAX_S)
+            return _Fact(Answer(DnsStatus.NXDOMAIN), 0)  # No name at all: nothing to keep.
         followed, ttl_s, authenticated = 0, TTL_MAX_S, True
         while True:
             response, trusted = await self._ask(target, rdtype)

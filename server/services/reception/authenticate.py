@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from server.domain.changes import EventValue
 from server.domain.envelope import ConnectionInfo, Envelope
+from server.domain.errors import Unavailable
 from server.domain.ports import Clock, Resolver, Worker
 from server.domain.reply import reply
 from server.domain.verdict import Action, Verdict
@@ -34,6 +35,8 @@ TOTAL_TIMEOUT_S = 20.0
 """DNS time of one message (reliability.md §8)."""
 MAX_AUTHOR_DOMAINS = 4
 """Domains in From that are checked; mail with more is treated as having none."""
+MAX_DOMAIN = 253
+"""Characters of a domain name (RFC 1035 §2.3.4)."""
 JUNK = "$Junk"
 
 T = TypeVar("T")
@@ -189,11 +192,16 @@ class Authenticator:
         """
         header = split_header(octets) if fields is None else fields
         deadline = asyncio.get_running_loop().time() + self._timeout_s
-        async with asyncio.TaskGroup() as group:
-            spf_task = group.create_task(self._spf(connection, envelope))
-            iprev_task = group.create_task(self._iprev(connection, deadline))
-            dkim_task = group.create_task(self._dkim(octets, header))
-            arc = await self._arc(octets, header)
+        try:
+            async with asyncio.TaskGroup() as group:
+                spf_task = group.create_task(self._spf(connection, envelope))
+                iprev_task = group.create_task(self._iprev(connection, deadline))
+                dkim_task = group.create_task(self._dkim(octets, header))
+                arc = await self._arc(octets, header)
+        except ExceptionGroup as errors:
+            if errors.split(Unavailable)[1] is None:
+                raise Unavailable(code="busy") from errors
+            raise
         spf, dkim = spf_task.result(), dkim_task.result()
         domains = author_domains(header)
         dmarc = await self._dmarc(domains, spf, dkim, deadline)
@@ -296,7 +304,7 @@ def author_domains(fields: HeaderFields) -> tuple[str, ...]:
 def _a_labels(domain: str) -> str:
     """The lower-case A-label form of a domain, empty for what can't be one."""
     name = domain.strip().rstrip(".").lower()
-    if not name or "." not in name or name.startswith("["):
+    if "." not in name or name.startswith("[") or len(name) > MAX_DOMAIN:
         return ""
     if name.isascii():
         return name

@@ -9,9 +9,12 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from server.domain.address import Address
 from server.domain.envelope import ConnectionInfo, Envelope, Recipient
+from server.domain.errors import Unavailable
 from server.domain.verdict import Action
 from server.protocol.emailauth.dkim_key import KeyKind, load_private_key, make_key
 from server.protocol.emailauth.dkim_sign import SigningKey, sign_message
@@ -267,3 +270,45 @@ async def test_trusted_sealer_outweighs_a_dmarc_fail(trusted: tuple[str, ...], a
     assert (results.dmarc.result, results.arc.result, results.arc.problem) == (Result.FAIL, Result.PASS, "")
     assert b"arc=pass (i=1, sealed by list.example)" in results.header("mx.example.net")
     assert dmarc_verdict(results, "honour").action is action
+
+
+async def test_a_full_worker_is_a_temporary_error() -> None:
+    class _Full(_Worker):
+        def run(self, work: Callable[[], T]) -> Awaitable[T]:
+            raise Unavailable(code="busy")
+
+    octets = _message(signed=True, body=BODY + b"0123456789abcdef\r\n" * 5_000)
+    with pytest.raises(Unavailable):
+        await _authenticate(octets, FakeResolver(_zone()), worker=_Full())
+
+
+GENUINE = seal(_message(signed=True), "list.example", key=SEALER, now=NOW)
+PIECES = [
+    b"DKIM-Signature: v=1; a=rsa-sha256; d=example.com; s=s; h=from:from; b=AA==; bh=AA==; l=",
+    b"ARC-Seal: i=1; cv=none; a=rsa-sha256; d=example.com; s=s; b=AA==",
+    b"ARC-Message-Signature: i=1;",
+    b"ARC-Authentication-Results: i=1; x",
+    b"From: ",
+    b"From:" + b"a@b.example," * 9,
+    b"\r\n",
+    b"\r\n ",
+    b"\n",
+    b"\x00\xff",
+    b"; ",
+    b"=",
+    b'"',
+    b"(",
+]
+NOISE = st.lists(st.sampled_from(PIECES) | st.binary(max_size=8), max_size=25).map(b"".join)
+
+
+@settings(max_examples=150, deadline=None)
+@given(noise=NOISE, cut=st.integers(0, len(GENUINE)), keep=st.integers(0, len(GENUINE)))
+def test_no_message_makes_it_fail(noise: bytes, cut: int, keep: int) -> None:
+    """ST8: whatever the octets are, there are words and a field of whole lines."""
+    octets = GENUINE[:cut] + noise + GENUINE[keep:]
+    results = asyncio.run(_authenticate(octets, FakeResolver(_zone())))
+    header = results.header("mx.example.net")
+    assert header.isascii()
+    assert all(line.startswith((b"\t", b"Authentication-Results: ")) for line in header.split(b"\r\n")[:-1])
+    assert dmarc_verdict(results, "honour").action in (Action.ACCEPT, Action.TAG, Action.REJECT)
