@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,15 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 
 def _host(name: dns.name.Name) -> str:
     return name.to_text(omit_final_dot=True).lower().rstrip(".")
+
+
+@lru_cache(maxsize=4096)
+def _reverse_name(ip: str) -> str | None:
+    """RFC 1035 §3.5, RFC 3596 §2.5; None for what is no address."""
+    try:
+        return dns.reversename.from_address(ip).to_text(omit_final_dot=True)
+    except (dns.exception.DNSException, ValueError):
+        return None
 
 
 def system_servers(path: Path = RESOLV_CONF) -> list[Server]:
@@ -134,11 +144,8 @@ class DnsResolver:
         return await self._resolve(name, "AAAA")
 
     async def ptr(self, ip: str) -> Answer[str]:
-        try:
-            name = dns.reversename.from_address(ip).to_text(omit_final_dot=True)
-        except (dns.exception.DNSException, ValueError):
-            return Answer(DnsStatus.NXDOMAIN)
-        return await self._resolve(name, "PTR")
+        name = _reverse_name(ip)
+        return Answer(DnsStatus.NXDOMAIN) if name is None else await self._resolve(name, "PTR")
 
     async def _resolve(self, name: str, rdtype: str) -> Answer[Any]:
         key = (name.lower().rstrip("."), rdtype)

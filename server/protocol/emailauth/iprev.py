@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 
 from server.domain.ports import DnsStatus, Resolver
 from server.protocol.emailauth.result import Result
@@ -21,12 +22,20 @@ class IprevResult:
     name: str = ""
 
 
-async def check_iprev(resolver: Resolver, *, ip: str) -> IprevResult:
-    """Look up the names of an address and their addresses."""
+@lru_cache(maxsize=4096)
+def client_address(ip: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """A client's address; an IPv4-mapped IPv6 address is the IPv4 one (RFC 7208 §5). Raises ValueError."""
     address = ipaddress.ip_address(ip)
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    answer = await resolver.ptr(str(address))
+        return address.ipv4_mapped
+    return address
+
+
+async def check_iprev(resolver: Resolver, *, ip: str) -> IprevResult:
+    """Look up the names of an address and their addresses."""
+    address = client_address(ip)
+    text = str(address)
+    answer = await resolver.ptr(text)
     if answer.status is DnsStatus.TEMPERROR:
         return IprevResult(result=Result.TEMPERROR, ip=ip)
     if not answer.records:
@@ -34,7 +43,7 @@ async def check_iprev(resolver: Resolver, *, ip: str) -> IprevResult:
     failed = False
     for name in answer.records[:MAX_NAMES]:
         found = await (resolver.a(name) if address.version == 4 else resolver.aaaa(name))
-        if any(ipaddress.ip_address(text) == address for text in found.records):
+        if text in found.records:
             return IprevResult(result=Result.PASS, ip=ip, name=name)
         failed = failed or found.status is DnsStatus.TEMPERROR
     return IprevResult(result=Result.TEMPERROR if failed else Result.FAIL, ip=ip)

@@ -13,6 +13,7 @@ import ipaddress
 from dataclasses import dataclass, field
 
 from server.domain.ports import Answer, DnsStatus, Resolver
+from server.protocol.emailauth.iprev import client_address
 from server.protocol.emailauth.result import Result
 from server.protocol.emailauth.spf_macro import MacroContext, expand
 from server.protocol.emailauth.spf_record import (
@@ -114,9 +115,7 @@ async def check_spf(
     shown = sender or helo
     if not _is_checkable(domain):
         return SpfResult(result=Result.NONE, domain=domain, identity=identity, sender=shown)
-    address: IpAddress = ipaddress.ip_address(ip)
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
+    address = client_address(ip)
     macros = MacroContext(local=local, sender_domain=domain, ip=address, helo=helo, receiver=receiver)
     session = _CheckSession(resolver=resolver, ip=address, macros=macros)
     explanation = problem = ""
@@ -289,7 +288,7 @@ async def _validated_names(session: _CheckSession) -> tuple[str, ...]:
         names: list[str] = []
         for name in answer.records[:MAX_NAMES]:
             found = await _addresses(session, name)
-            if any(ipaddress.ip_address(ip) == session.ip for ip in found.records):
+            if str(session.ip) in found.records:
                 names.append(name)
         session.validated = tuple(names)
     return session.validated
