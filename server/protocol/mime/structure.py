@@ -26,8 +26,8 @@ BOUNDARY_MAX = 2048
 """Octets of a boundary parameter (reliability.md §8); RFC 2046 §5.1.1 allows 70."""
 PART_HEADERS_MAX = 4 * 1024 * 1024
 """Cost of all part headers: an octet 1, an octet of a Content-* value, which is parsed, 4 more, a field 16."""
-SCAN_MAX = 512 * 1024 * 1024
-"""Octets searched for delimiters in all: ten passes over the largest message, half a second."""
+SCAN_MAX = 256 * 1024 * 1024
+"""Octets searched for delimiters in all: five passes over the largest message, at worst half a second."""
 FALSE_DELIMITERS_MAX = 50_000
 """Lines that begin like a delimiter and are none, in the whole message."""
 

@@ -122,29 +122,31 @@ def has_long_line(octets: bytes) -> bool:
 
 
 def _reencode_long_text(octets: bytes) -> bytes:
-    """Write unencoded text parts that hold long lines as quoted-printable, last part first so that offsets hold."""
+    """Write unencoded text parts that hold long lines as quoted-printable; all else is copied once."""
     structure = parse_structure(octets)
     # Without MIME-Version a reader need not undo the encoding (RFC 2045 §4).
     version = b"" if structure.fields.count(b"mime-version") else b"MIME-Version: 1.0"
-    parts = _open_text_parts(structure.root)
-    for part in sorted(parts, key=lambda each: each.body_start, reverse=True):
+    pieces = []
+    copied = 0
+    for part in _open_text_parts(structure.root):
         body = octets[part.body_start : part.end]
         if part.encoding not in IDENTITY or not has_long_line(body):
             continue
         head = _ENCODING.sub(b"", octets[part.header_start : part.body_start])
-        # The header ends in its empty line, which the new field goes before.
-        bare = head.endswith(b"\n\n")
-        fields = head[: -1 if bare or head == b"\n" else -2]
-        line_end = b"\n" if bare else b"\r\n"
-        if part.depth == 0 and version:
-            fields += version + line_end
-        fields += b"Content-Transfer-Encoding: quoted-printable" + line_end + line_end
-        octets = octets[: part.header_start] + fields + encode_quoted_printable(body) + octets[part.end :]
-    return octets
+        # The header ends in its empty line, which the new fields go before.
+        line_end = b"\n" if head == b"\n" or head.endswith(b"\n\n") else b"\r\n"
+        added = [version] if version and part.depth == 0 else []
+        added += [b"Content-Transfer-Encoding: quoted-printable", b""]
+        pieces.append(octets[copied : part.header_start])
+        pieces.append(head[: -len(line_end)] + b"".join(line + line_end for line in added))
+        pieces.append(encode_quoted_printable(body))
+        copied = part.end
+    pieces.append(octets[copied:])
+    return b"".join(pieces)
 
 
 def _open_text_parts(root: Part) -> list[Part]:
-    """Text leaves that no signature, encryption or encapsulated message covers."""
+    """Text leaves that no signature, encryption or encapsulated message covers, in the order they stand."""
     found = []
     pending = [root]
     while pending:
@@ -152,5 +154,5 @@ def _open_text_parts(root: Part) -> list[Part]:
         if part.kind == b"text" and not part.children:
             found.append(part)
         elif part.is_multipart and part.subtype not in _SEALED:
-            pending.extend(part.children)
+            pending.extend(reversed(part.children))
     return found

@@ -113,6 +113,13 @@ def test_long_lines_in_parts_are_reencoded_unless_signed() -> None:
     assert _complete(signed) is signed
 
 
+def test_thousands_of_long_parts_are_copied_once() -> None:
+    octets = b"Content-Type: multipart/mixed; boundary=b\r\n" + _WHOLE + (b"--b\r\n\r\n" + b"x" * 1200 + b"\r\n") * 5000
+    started = time.process_time()
+    assert not has_long_line(_complete(octets))
+    assert time.process_time() - started < 1.0
+
+
 def test_ten_megabytes_are_completed_in_a_moment() -> None:
     octets = _WHOLE + b"x" * 70 + b"\r\n" * 5_000_000
     started = time.process_time()
