@@ -19,6 +19,7 @@ from server.domain.identity import Principal
 from server.domain.inbound import Inbound
 from server.domain.message import Content
 from server.domain.reply import Reply
+from server.protocol.sasl.messages import encode_base64
 from server.protocol.smtp.commands import parse_auth, parse_hello, parse_mail, parse_no_argument, parse_rcpt
 from server.protocol.smtp.limits import AUTH_LINE_MAX, FINAL_DOT_S
 from server.smtp import replies
@@ -217,7 +218,7 @@ class SmtpCommands:
 
     async def _ask(self, challenge: bytes) -> bytes:
         """Send a challenge and take the client's line without its CRLF (RFC 4954 §4)."""
-        self._group.add(Reply(code=334, lines=(challenge.decode("ascii"),)))
+        self._group.add(Reply(code=334, lines=(encode_base64(challenge).decode("ascii"),)))
         self._group.flush()
         while (line := self._wire.next_line(AUTH_LINE_MAX)) is None:
             await self._wire.more(self._settings.command_timeout_s, Phase.COMMAND)

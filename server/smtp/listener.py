@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from typing import cast
@@ -241,8 +242,9 @@ class ListenerProtocol(SMTP):
     def _hand_over(self, transport: asyncio.Transport) -> None:
         """Give octets that were read in clear, a ClientHello at the earliest, to the TLS layer."""
         octets = self.take()
-        layer = transport.get_protocol()
-        while octets and isinstance(layer, asyncio.BufferedProtocol) and not transport.is_closing():
+        # uvloop's layer has BufferedProtocol's methods, not its type.
+        layer = cast(asyncio.BufferedProtocol, transport.get_protocol())
+        while octets and not transport.is_closing():
             room = memoryview(layer.get_buffer(len(octets)))
             size = min(len(room), len(octets))
             room[:size] = octets[:size]
@@ -279,21 +281,19 @@ class ListenerProtocol(SMTP):
     async def finish(self) -> None:
         """Close after the last words; returns when the transport is gone.
 
-        The peer first gets the end of our side and a little time: closing at once while input waits would make the
+        While input waits, the peer first gets the end of our side and a little time: closing at once would make the
         kernel take back what we just said.
         """
+        lingers = self.has_input or self._reading_paused
         self.take()
         self._discarding = True
-        if self.transport is not None and not self.is_lost:
-            if not self._ended and self.transport.can_write_eof():
+        if lingers and self.transport is not None and not self.is_lost and not self._ended:
+            self._expired = None
+            if self.transport.can_write_eof():
                 self.transport.write_eof()
-            else:
-                self.close()
-        self._expired = None
-        try:
-            await self.more(CLOSE_S, Phase.CLOSING)
-        except (PeerGone, Expired):
-            self.close()
+                with contextlib.suppress(PeerGone, Expired):
+                    await self.more(CLOSE_S, Phase.CLOSING)
+        self.close()
         await self._gone()
 
     async def _gone(self) -> None:
