@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mairust_cli.client.api import Json, items_of
+from mairust_cli.client.api import Client, Json, items_of
 from mairust_cli.client.lookup import find_id, is_uuid
 from mairust_cli.exits import CliError, Exit
 from mairust_cli.output.escape import safe
@@ -58,12 +58,12 @@ def reply_text(row: Row) -> str:
     return " ".join(plain_cell(word) for word in words if word)
 
 
-def act_on(run: Runtime, kind: Verb, delivery_id: str) -> None:
+def act_on(client: Client, kind: Verb, delivery_id: str) -> None:
     """One change to one delivery."""
     if kind.name == "delete":
-        run.client.delete(f"/queue/{delivery_id}")
+        client.delete(f"/queue/{delivery_id}")
     else:
-        run.client.post(f"/queue/{delivery_id}/{kind.name}")
+        client.post(f"/queue/{delivery_id}/{kind.name}")
 
 
 def select_and_act(
@@ -102,7 +102,7 @@ def _by_ids(run: Runtime, kind: Verb, references: list[str], dry_run: bool) -> N
     failed = 0
     for reference, ident in zip(references, ids, strict=True):
         try:
-            act_on(run, kind, ident)
+            act_on(run.client, kind, ident)
         except CliError as error:
             if len(ids) == 1 or error.code is Exit.UNREACHABLE:
                 raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from mairust_cli.runtime import runtime
 from mairust_cli.shell import single, verb
 
 app = single()
+CONSOLE_TIMEOUT_S = 5.0
 
 
 @verb(app, "tui", "mairust tui", "mairust tui --read-only")
@@ -37,4 +39,6 @@ def tui(
         os.environ["TEXTUAL_FPS"] = str(fps)
     from mairust_cli.tui.app import Console
 
-    raise typer.Exit(Console(run.client, read_only=read_only, ascii_only=run.out.ascii).run(mouse=not no_mouse) or 0)
+    options = replace(run.options, debug=False, timeout_s=CONSOLE_TIMEOUT_S)
+    console = Console(lambda: run.client_for(options), read_only=read_only, ascii_only=run.out.ascii)
+    raise typer.Exit(console.run(mouse=not no_mouse) or 0)

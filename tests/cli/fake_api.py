@@ -167,11 +167,16 @@ class FakeApi:
         self.answers: dict[tuple[str, str], tuple[int, Any]] = {}
         self.delay_s = 0.0
         self.page_size = 200
+        self.closed = False
         self._server = _Server(str(socket), _handler_for(self))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
 
     def close(self) -> None:
+        """Stop as a daemon does: nothing more is accepted or answered."""
+        if self.closed:
+            return
+        self.closed = True
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -350,6 +355,9 @@ def _handler_for(api: FakeApi) -> type[BaseHTTPRequestHandler]:
         def _handle(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = self.rfile.read(length)
+            if api.closed:
+                self.close_connection = True
+                return
             parts = urlsplit(self.path)
             request = Request(
                 method=self.command,

@@ -1,1 +1,1 @@
-"""Tests."""
+"""Tests of the console, driven by keys against a scripted API."""

@@ -1,0 +1,69 @@
+"""Screen 1: the server at a glance."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Horizontal, VerticalScroll
+from textual.widgets import Sparkline, Static
+
+from mairust_cli.client.api import Json, items_of
+from mairust_cli.health import certificate_words, counts_words, disk_words, queue_words, today_words
+from mairust_cli.output import times
+from mairust_cli.output.table import plain_cell
+from mairust_cli.tui.feed import Snapshot
+from mairust_cli.tui.frame import View, memory_words
+
+
+class Overview(View):
+    """Health, today's counts, traffic since the console was opened, what waits, what is wrong."""
+
+    view_name = "overview"
+
+    def body(self) -> ComposeResult:
+        yield Static(id="today")
+        with Horizontal(id="traffic"):
+            yield Static("In ", classes="label", markup=False)
+            yield Sparkline([], id="in")
+            yield Static("Out ", classes="label", markup=False)
+            yield Sparkline([], id="out")
+        yield Static(id="tiles")
+        with VerticalScroll(id="warnings", can_focus=False):
+            yield Static(id="warning-lines")
+
+    def show(self, snapshot: Snapshot) -> None:
+        status = snapshot.status
+        self.query_one("#today", Static).update(Text(f" Today   {today_words(status)}"))
+        for name in ("in", "out"):
+            self.query_one(f"#{name}", Sparkline).data = list(self.console.samples(name))
+        self.query_one("#tiles", Static).update(Text("\n".join(_tiles(status, snapshot))))
+        lines = _warnings(status, "ok" if self.console.ascii_only else "✓")
+        self.query_one("#warning-lines", Static).update(Text("\n".join(lines)))
+
+
+def _tiles(status: Json, snapshot: Snapshot) -> list[str]:
+    ports = " ".join(plain_cell(listener.get("port")) for listener in items_of(status.get("listeners")))
+    left = (
+        ("Queue", queue_words(status)),
+        ("Disk", disk_words(status)),
+        ("Has", counts_words(status)),
+    )
+    right = (
+        ("Certificate", certificate_words(status, snapshot.taken_at)),
+        ("Ports", ports or "none"),
+        ("Runs", memory_words(status)),
+    )
+    return [
+        f" {name:<7} {value:<28} {other:<12} {text}" for (name, value), (other, text) in zip(left, right, strict=True)
+    ]
+
+
+def _warnings(status: Json, fine: str) -> list[str]:
+    lines = []
+    for warning in items_of(status.get("warnings")):
+        command = plain_cell(warning.get("try"))
+        lines.append(f" ! {plain_cell(warning.get('id'))}  {plain_cell(warning.get('text'))}")
+        if command:
+            lines.append(f"     try: {command}")
+    since = plain_cell(times.local_iso(str(status.get("started_at") or "")))
+    return lines or [f" {fine} nothing to mend" + (f", running since {since}" if since else "")]
