@@ -151,13 +151,13 @@ def _is_attachment(part: Part) -> bool:
     content = part.content
     if part.depth == 0 and part.kind == b"text" and b"content-disposition" not in content:
         return False
+    if part.kind == b"application" and part.subtype in _SIGNATURES:
+        return False
     disposition = part.disposition
     if disposition is not None and disposition.value == b"attachment":
         return True
     if part.kind in (b"text", b"image") and (disposition is not None or b"content-id" in content):
         return part.kind == b"text" and part.depth > 0 and part.filename is not None
-    if part.kind == b"application" and part.subtype in _SIGNATURES:
-        return False
     return part.kind in (b"application", b"audio", b"video", b"image") or part.is_message or part.filename is not None
 
 

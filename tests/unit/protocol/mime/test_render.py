@@ -137,6 +137,7 @@ def test_texts_for_lists_are_decoded() -> None:
         (b"Content-Type: image/png\r\n\r\n", True),
         (b"Content-Type: message/rfc822\r\n\r\nSubject: x\r\n\r\n", True),
         (b"Content-Type: application/pgp-signature; name=s.asc\r\n\r\n", False),
+        (b"Content-Type: application/pkcs7-signature\r\nContent-Disposition: attachment\r\n\r\n", False),
         (b"Content-Type: text/html\r\n\r\n", False),
         (b"Content-Type: text/calendar\r\n\r\n", False),
     ],
