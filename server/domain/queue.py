@@ -107,6 +107,7 @@ class Attempt:
         reply: The remote's reply, or one of ours (4.4.1 no answer, 5.4.4 no route) when none came.
         from_remote: Whether `reply` is the remote's own.
         host, ip, tls: Which server was talked to; empty when none was reached.
+        notified: Whether the remote took over the reports the sender wished for (RFC 3461 §5.2).
     """
 
     status: DeliveryStatus
@@ -117,3 +118,4 @@ class Attempt:
     tls: str
     started_at: datetime
     duration_ms: int
+    notified: bool = False

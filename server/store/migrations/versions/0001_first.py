@@ -121,7 +121,7 @@ def upgrade() -> None:
         sa.Column("domain", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_pauses")),
-        sa.UniqueConstraint("domain", name=op.f("uq_pauses_domain")),
+        sa.UniqueConstraint("tenant_id", "domain", name=op.f("uq_pauses_tenant_id_domain")),
     )
     op.create_table(
         "tenants",
