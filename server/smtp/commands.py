@@ -69,6 +69,7 @@ class SmtpCommands:
         principal: Who logged in.
         ending: Set when the connection is to be closed after the last reply.
         messages: Transactions that ended with an accepted message.
+        receiving: Whether a message is on its way in.
         grew: Whether the last command was an accepted recipient.
         spared: Whether the last refusal is no error of the client's: one recipient of several, or our own fault.
     """
@@ -91,6 +92,7 @@ class SmtpCommands:
         self.messages = 0
         self.grew = False
         self.spared = False
+        self.receiving = False
         self._wire = wire
         self._group = group
         self._listener = listener
@@ -279,12 +281,14 @@ class SmtpCommands:
         writer = self._services.writer()
         self._group.add(replies.START_DATA)
         self._group.flush()
+        self.receiving = True
         outcome = await read_message(
             wire,
             writer,
             settings=self._settings,
             normalise=self.principal is not None and self._settings.normalise_newlines,
         )
+        self.receiving = False
         if isinstance(outcome, Refused):
             answer = outcome.reply
             self.spared = answer.is_temporary

@@ -37,6 +37,9 @@ READ_MAX = 256_000
 
 PAUSE_ABOVE = BUFFER_MAX - READ_MAX
 
+DISCARD_MAX = 1024 * 1024
+"""Octets of a peer that goes on sending after our last words, before the connection is dropped."""
+
 CLOSE_S = 5.0
 """Time a peer has to take our last words and close."""
 
@@ -66,6 +69,7 @@ class ListenerProtocol(SMTP):
         self._ended = False
         self._lost = False
         self._discarding = False
+        self._discarded = 0
         self._in_tls = False
         self._expired: Reply | None = None
         self._ack: Reply | None = None
@@ -86,6 +90,9 @@ class ListenerProtocol(SMTP):
 
     def data_received(self, data: bytes) -> None:
         if self._discarding:
+            self._discarded += len(data)
+            if self._discarded > DISCARD_MAX:
+                self.abort()
             return
         self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
         self._at = 0
@@ -278,13 +285,13 @@ class ListenerProtocol(SMTP):
         if self.transport is not None:
             self.transport.close()
 
-    async def finish(self) -> None:
+    async def finish(self, *, lingers: bool) -> None:
         """Close after the last words; returns when the transport is gone.
 
-        While input waits, the peer first gets the end of our side and a little time: closing at once would make the
-        kernel take back what we just said.
+        Args:
+            lingers: The peer may still be sending. It first gets the end of our side and a little time: closing at
+                once with input unread would make the kernel take back what we just said.
         """
-        lingers = self.has_input or self._reading_paused
         self.take()
         self._discarding = True
         if lingers and self.transport is not None and not self.is_lost and not self._ended:

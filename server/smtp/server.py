@@ -152,6 +152,7 @@ class SmtpServer:
         open_now.inc()
         connection_id = new_id()
         admitted = "" if proxied else connection.remote_ip
+        lingers = False
         with bound(connection_id=connection_id, remote_addr=connection.remote_ip):
             try:
                 if proxied:
@@ -159,14 +160,14 @@ class SmtpServer:
                     if not self._admission.admit(connection.remote_ip, now=self._now(), settings=settings):
                         raise PeerGone
                     admitted = connection.remote_ip
-                await self._session(connection, settings, connection_id)
+                lingers = await self._session(connection, settings, connection_id)
             except (PeerGone, Expired):
                 log.debug("smtp.closed_early")
             except Exception as error:
                 log.exception("smtp.session_failed", error)
                 connection.send(format_reply(replies.UNAVAILABLE))
             finally:
-                await connection.finish()
+                await connection.finish(lingers=lingers)
                 if admitted:
                     self._admission.release(admitted)
                 self._connections.discard(connection)
@@ -190,7 +191,7 @@ class SmtpServer:
         if header.remote_ip:
             connection.remote_ip, connection.remote_port = normal_ip(header.remote_ip), header.remote_port
 
-    async def _session(self, connection: Connection, settings: SmtpSettings, connection_id: str) -> None:
+    async def _session(self, connection: Connection, settings: SmtpSettings, connection_id: str) -> bool:
         tls: TlsInfo | None = None
         if connection.listener is Listener.SUBMISSIONS:
             context = self._services.tls()
@@ -218,7 +219,7 @@ class SmtpServer:
         exempt = is_within(connection.remote_ip, settings.exempt_networks)
         pause_s = 0.0 if exempt else settings.greeting_pause_s
         session = SmtpSession(connection, group, commands, listener=connection.listener, settings=settings)
-        await session.run(pause_s=pause_s)
+        return await session.run(pause_s=pause_s)
 
     def _now(self) -> float:
         return self._loop.time() if self._loop is not None else 0.0

@@ -54,24 +54,32 @@ class SmtpSession:
         self._since_mail = 0
         self._born = asyncio.get_running_loop().time()
 
-    async def run(self, *, pause_s: float) -> None:
+    async def run(self, *, pause_s: float) -> bool:
         """Greet, converse, say the last word; returns when the connection is to be closed.
 
         Args:
             pause_s: Wait before the greeting, for clients that can't.
+
+        Returns:
+            Whether the client may still be sending.
         """
+        lingers = True
         try:
             if await self._greet(pause_s):
                 await self._converse()
+                lingers = self._wire.has_input
         except Expired as end:
+            lingers = self._commands.receiving
             self._group.add(end.reply)
         except LineTooLong:
             self._group.add(replies.LINE_TOO_LONG)
         except HangUp:
             self._group.drop()
         except PeerGone:
+            lingers = False
             log.debug("smtp.peer_gone")
         self._group.flush()
+        return lingers
 
     async def _greet(self, pause_s: float) -> bool:
         """220, unless the peer is refused or spoke first (RFC 5321 §3.1, §4.3.1)."""

