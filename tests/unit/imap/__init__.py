@@ -1,0 +1,1 @@
+"""The IMAP edge, over real sockets and a real store."""

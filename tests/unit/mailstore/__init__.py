@@ -1,0 +1,1 @@
+"""Mailstore services over a real store."""

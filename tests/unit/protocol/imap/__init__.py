@@ -1,0 +1,1 @@
+"""IMAP grammar: octets to values and back, limits, framing."""
