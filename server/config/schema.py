@@ -198,6 +198,10 @@ class Mailauth(Section, frozen=True, kw_only=True):
             reload=True,
         ),
     ] = "honour"
+    trusted_sealers: Annotated[
+        tuple[str, ...],
+        Key(kinds.list_of(kinds.host_name), "Their ARC seals can outweigh a DMARC fail", "list domain", reload=True),
+    ] = ()
     dkim_algorithms: Annotated[
         tuple[Literal["rsa-2048", "ed25519"], ...],
         Key(kinds.list_of(kinds.choice("rsa-2048", "ed25519"), high=2), "Keys of new domains", "list", reload=True),

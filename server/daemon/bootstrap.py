@@ -305,7 +305,12 @@ def _mail(live: Live, adapters: Adapters, identity: Identity, host: Host) -> Mai
             database=database,
             blobs=blobs,
             routing=routing,
-            authenticator=Authenticator(resolver=adapters.resolver, worker=worker, clock=clock),
+            authenticator=Authenticator(
+                resolver=adapters.resolver,
+                worker=worker,
+                clock=clock,
+                trusted_sealers=lambda: live().mailauth.trusted_sealers,
+            ),
             refusals=refusals,
             worker=worker,
             settings=live,

@@ -31,7 +31,8 @@ T = TypeVar("T")
 log = get_logger("storage")
 
 READERS = 4
-WAL_PASSIVE_OCTETS = 16 * 1024 * 1024
+WAL_PASSIVE_FRAMES = 16 * 1024 * 1024 // 4096
+FRAMES_PER_CHANGE_MIN = 0.05
 WAL_TRUNCATE_OCTETS = 256 * 1024 * 1024
 
 _UNIQUE = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
@@ -124,6 +125,8 @@ class SqliteBackend:
         self._free: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
         self._wal = Path(f"{path}-wal")
         self._read_only = ""
+        self._changes_at_checkpoint = 0
+        self._frames_per_change = 2.0
 
     async def open(self) -> None:
         self._writer = await aiosqlite.connect(
@@ -259,18 +262,29 @@ class SqliteBackend:
         return Unavailable()
 
     def _checkpoint_if_long(self, connection: sqlite3.Connection) -> None:
-        size = _size(self._wal)
-        if size > WAL_TRUNCATE_OCTETS:
-            self._checkpoint(connection, "TRUNCATE")
-        elif size > WAL_PASSIVE_OCTETS:
-            self._checkpoint(connection, "PASSIVE")
+        """Checkpoint once the log has probably grown past its mark.
 
-    def _checkpoint(self, connection: sqlite3.Connection, mode: str) -> None:
+        The file's size says nothing: SQLite overwrites a checkpointed log from its start. So rows changed are counted,
+        and each checkpoint tells how many frames they were.
+        """
+        if _size(self._wal) > WAL_TRUNCATE_OCTETS:
+            self._checkpoint(connection, "TRUNCATE")
+            return
+        changes = connection.total_changes - self._changes_at_checkpoint
+        if changes * self._frames_per_change > WAL_PASSIVE_FRAMES:
+            frames = self._checkpoint(connection, "PASSIVE")
+            self._frames_per_change = max(FRAMES_PER_CHANGE_MIN, frames / changes)
+
+    def _checkpoint(self, connection: sqlite3.Connection, mode: str) -> int:
+        """Move the log into the database; the number of frames the log held, 0 when unknown."""
+        self._changes_at_checkpoint = connection.total_changes
         try:
-            connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+            row = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         except sqlite3.Error as error:
             # The commit stands: the log keeps growing until a later checkpoint succeeds, and doctor sees its size.
             log.warning("store.checkpoint_failed", error=str(error)[:256])
+            return 0
+        return max(0, int(row[1]))
 
 
 def _prepare_reader(connection: sqlite3.Connection) -> None:
