@@ -1,7 +1,7 @@
 """How many connections a peer may have and open (reliability.md §8).
 
 - One IPv4 address or one IPv6 /64 is one peer.
-- New connections are counted in windows of a minute, so memory holds one minute's peers at most.
+- New connections are counted in windows of a minute, and at most PEERS_MAX peers are remembered.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections import Counter
 from server.smtp.settings import Network, SmtpSettings
 
 WINDOW_S = 60.0
+PEERS_MAX = 50_000
+"""Peers counted at once; more in one minute begin a new window early."""
 
 
 class Admission:
@@ -30,7 +32,7 @@ class Admission:
             now: Monotonic seconds.
         """
         peer = peer_of(ip)
-        if now - self._window_from >= WINDOW_S:
+        if now - self._window_from >= WINDOW_S or len(self._new) >= PEERS_MAX:
             self._window_from = now
             self._new.clear()
         self._new[peer] += 1

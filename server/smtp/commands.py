@@ -20,8 +20,15 @@ from server.domain.inbound import Inbound
 from server.domain.message import Content
 from server.domain.reply import Reply
 from server.protocol.sasl.messages import encode_base64
-from server.protocol.smtp.commands import parse_auth, parse_hello, parse_mail, parse_no_argument, parse_rcpt
-from server.protocol.smtp.limits import AUTH_LINE_MAX, FINAL_DOT_S
+from server.protocol.smtp.commands import (
+    CommandSyntaxError,
+    parse_auth,
+    parse_hello,
+    parse_mail,
+    parse_no_argument,
+    parse_rcpt,
+)
+from server.protocol.smtp.limits import AUTH_LINE_MAX, BEFORE_AUTH_S, FINAL_DOT_S
 from server.smtp import replies
 from server.smtp.auth import AuthDialogue
 from server.smtp.contracts import EdgeServices, Listener
@@ -40,6 +47,7 @@ _HTTP_VERBS = frozenset(
     {b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"DELETE", b"CONNECT", b"PATCH", b"TRACE", b"PRI"}
 )
 _SWEEP_ENDS = frozenset({b"DATA", b"RSET", b"MAIL", b"EHLO", b"HELO"})
+_TRACED = frozenset({b"MAIL", b"RCPT"})
 _OWN_ORDER = frozenset({b"STARTTLS", b"AUTH", b"DATA"})
 """Verbs that have other reasons to be refused, which come before the order."""
 
@@ -99,6 +107,7 @@ class SmtpCommands:
         self._services = services
         self._settings = settings
         self._transaction = TransactionSession()
+        self._born = services.clock.monotonic()
         self._verdicts = _VERDICTS[listener]
         self._verbs: dict[bytes, Callable[[bytes], Awaitable[Reply | None]]] = {
             b"EHLO": self._ehlo,
@@ -143,10 +152,22 @@ class SmtpCommands:
             return constant
         try:
             return await self._verbs[verb](argument)
+        except CommandSyntaxError as error:
+            if verb in _TRACED:
+                self.trace("syntax", error.reply)
+            raise
         except MaiRustError as error:
             log.warning("smtp.unavailable", verb=verb.decode("ascii"), error=error.public)
             self.spared = True
             return replies.error_reply(error)
+
+    def patience_s(self) -> float:
+        """How long the next line may take; until a submission client is logged in, all lines together."""
+        timeout_s = self._settings.command_timeout_s
+        if self._listener is Listener.SMTP or self.principal is not None:
+            return timeout_s
+        left_s = self._born + BEFORE_AUTH_S - self._services.clock.monotonic()
+        return min(timeout_s, max(left_s, 0.0))
 
     def trace(self, stage: str, reply: Reply, recipient: Address | None = None) -> None:
         """Have a refusal of ours traced, once a transaction is under way or about to be."""
@@ -223,7 +244,7 @@ class SmtpCommands:
         self._group.add(Reply(code=334, lines=(encode_base64(challenge).decode("ascii"),)))
         self._group.flush()
         while (line := self._wire.next_line(AUTH_LINE_MAX)) is None:
-            await self._wire.more(self._settings.command_timeout_s, Phase.COMMAND)
+            await self._wire.more(self.patience_s(), Phase.COMMAND)
         if line[-2:] != b"\r\n":
             raise HangUp
         return line[:-2]

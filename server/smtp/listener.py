@@ -109,8 +109,8 @@ class ListenerProtocol(SMTP):
         return not self._in_tls
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._ack is not None and exc is not None:
-            log.warning("smtp.ack_not_delivered", reply=self._ack.text, remote_addr=self.remote_ip)
+        if exc is not None:
+            self._ack_missed()
         self._ended = self._lost = True
         asyncio.streams.FlowControlMixin.connection_lost(self, exc)
         self._wake()
@@ -194,9 +194,8 @@ class ListenerProtocol(SMTP):
     def send(self, octets: bytes) -> None:
         if not self.is_lost and self.transport is not None:
             self.transport.write(octets)
-        elif self._ack is not None:
-            log.warning("smtp.ack_not_delivered", reply=self._ack.text, remote_addr=self.remote_ip)
-            self._ack = None
+        if self._ended or self.is_lost:
+            self._ack_missed()
 
     async def drained(self) -> None:
         if not self._choked:
@@ -210,6 +209,12 @@ class ListenerProtocol(SMTP):
 
     def expect_ack(self, ack: Reply) -> None:
         self._ack = ack
+
+    def _ack_missed(self) -> None:
+        """The message stays; its sender, gone or half closed, may not know and send it again (reliability.md F15)."""
+        if self._ack is not None:
+            log.warning("smtp.ack_not_delivered", reply=self._ack.text, remote_addr=self.remote_ip)
+            self._ack = None
 
     # TLS
 

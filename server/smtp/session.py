@@ -13,7 +13,6 @@ from server.domain.reply import Reply
 from server.protocol.smtp.commands import CommandSyntaxError, split_command
 from server.protocol.smtp.limits import (
     AUTH_LINE_MAX,
-    BEFORE_AUTH_S,
     COMMAND_LINE_MAX,
     ERRORS_MAX,
     IDLE_COMMANDS_MAX,
@@ -35,11 +34,7 @@ _TLS_HELLO = b"\x16\x03"
 
 
 class SmtpSession:
-    """Speaks with one client until the end.
-
-    Args:
-        pause_s: Wait before the greeting.
-    """
+    """Speaks with one client until the end."""
 
     def __init__(
         self, wire: Wire, group: ReplyGroup, commands: SmtpCommands, *, listener: Listener, settings: SmtpSettings
@@ -47,12 +42,10 @@ class SmtpSession:
         self._wire = wire
         self._group = group
         self._commands = commands
-        self._listener = listener
         self._settings = settings
         self._line_max = COMMAND_LINE_MAX if listener is Listener.SMTP else AUTH_LINE_MAX
         self._errors = 0
         self._since_mail = 0
-        self._born = asyncio.get_running_loop().time()
 
     async def run(self, *, pause_s: float) -> bool:
         """Greet, converse, say the last word; returns when the connection is to be closed.
@@ -120,11 +113,7 @@ class SmtpSession:
             raise Expired(replies.SHUTTING_DOWN)
         if self._wire.has_input:
             self._hang_up_on_tls()
-        timeout_s = self._settings.command_timeout_s
-        if self._listener is not Listener.SMTP and self._commands.principal is None:
-            left_s = self._born + BEFORE_AUTH_S - asyncio.get_running_loop().time()
-            timeout_s = min(timeout_s, max(left_s, 0.0))
-        await self._wire.more(timeout_s, Phase.COMMAND)
+        await self._wire.more(self._commands.patience_s(), Phase.COMMAND)
 
     def _hang_up_on_tls(self) -> None:
         """A TLS handshake on a port that begins in clear ends without an answer."""
@@ -142,7 +131,6 @@ class SmtpSession:
             answer = await commands.execute(verb, argument)
         except CommandSyntaxError as error:
             answer = error.reply
-            commands.trace("syntax", answer)
         if commands.messages != delivered:
             self._since_mail = 0
             return answer

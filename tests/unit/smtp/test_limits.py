@@ -10,7 +10,7 @@ import time
 import pytest
 
 from server.protocol.smtp.limits import COMMAND_LINE_MAX, ERRORS_MAX, IDLE_COMMANDS_MAX
-from server.smtp import listener, receiving, session
+from server.smtp import admission, commands, listener, receiving
 from server.smtp.admission import Admission, normal_ip, peer_of
 from server.smtp.contracts import Listener
 from server.smtp.settings import SmtpSettings
@@ -144,7 +144,7 @@ async def test_data_that_trickles_is_cut(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_submission_must_log_in_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "BEFORE_AUTH_S", 0.2)
+    monkeypatch.setattr(commands, "BEFORE_AUTH_S", 0.2)
     async with running_edge() as edge:
         client = await edge.connect(Listener.SUBMISSION)
         for _ in range(3):
@@ -219,6 +219,24 @@ def test_admission_forgets_after_a_minute() -> None:
         admission.release("192.0.2.1")
     assert not admission.admit("192.0.2.1", now=59.0, settings=SETTINGS)
     assert admission.admit("192.0.2.1", now=61.0, settings=SETTINGS)
+
+
+def test_admission_remembers_a_bounded_number_of_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "PEERS_MAX", 10)
+    counts = Admission()
+    for number in range(100):
+        assert counts.admit(f"192.0.2.{number}", now=1.0, settings=SETTINGS)
+        counts.release(f"192.0.2.{number}")
+    assert len(counts._new) <= 10
+    assert len(counts._open) == 0
+
+
+async def test_an_auth_dialogue_does_not_extend_the_time_before_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "BEFORE_AUTH_S", 0.3)
+    async with running_edge() as edge:
+        client = await edge.submission(login=False)
+        assert await client.ask(b"AUTH LOGIN") == b"334 VXNlcm5hbWU6\r\n"
+        assert await client.rest() == b"421 4.4.2 Timeout, closing\r\n"
 
 
 def test_addresses_have_one_spelling() -> None:
