@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mairust_cli.arguments import Addresses, Confirm, each, size
+from mairust_cli.arguments import Addresses, Confirm, each, size, split_list
 from mairust_cli.client.api import Json, segment
 from mairust_cli.exits import CliError, Exit
 from mairust_cli.output.escape import safe
@@ -21,6 +21,7 @@ Address = Annotated[str, typer.Argument(metavar="ADDR")]
 Name = Annotated[str | None, typer.Option("--name", help="Display name.")]
 Quota = Annotated[str | None, typer.Option("--quota", metavar="SIZE", help="Mail storage, such as 5G; 0 = unlimited.")]
 Role = Annotated[str | None, typer.Option("--role", help="user, helpdesk, auditor, domain_admin or owner.")]
+Also = Annotated[list[str] | None, typer.Option("--also", metavar="A,B", help="Further addresses of the account.")]
 Generate = Annotated[bool, typer.Option("--generate", help="Make a password and show it once.")]
 PasswordFile = Annotated[str | None, typer.Option("--password-file", metavar="F", help="First line of a file.")]
 PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="First line of stdin.")]
@@ -54,8 +55,7 @@ def list_(
 ) -> None:
     """List accounts."""
     run = runtime(ctx)
-    domain_id = str(run.client.get(f"/domains/{segment(domain)}").get("id")) if domain else None
-    pages = run.client.pages("/accounts", {"domain_id": domain_id, "status": status, "q": text})
+    pages = run.client.pages("/accounts", {"domain_id": domain, "status": status, "q": text})
     run.out.rows(pages, COLUMNS, name="address", total=pages.total, empty="no such accounts")
 
 
@@ -78,6 +78,7 @@ def add(
     name: Name = None,
     quota: Quota = None,
     role: Role = None,
+    also: Also = None,
     generate: Generate = False,
     password_file: PasswordFile = None,
     password_stdin: PasswordStdin = False,
@@ -88,7 +89,7 @@ def add(
     if len(wanted) > 1 and not generate:
         why = "one password for several accounts is never right"
         raise CliError("several accounts need --generate", code=Exit.USAGE, why=why, hint=f"{run.typed} --generate")
-    fields = _fields(name, quota, role)
+    fields = _fields(name, quota, role, also)
 
     def add_one(address: str) -> None:
         password, made_here = read_password(
@@ -115,13 +116,23 @@ def _added(run: Runtime, account: Json, password: str) -> None:
     "mairust account set ben@example.org --quota 10G",
     'mairust account set ben@example.org anna@example.com --name "Front desk"',
 )
-def set_(ctx: typer.Context, addresses: Addresses, name: Name = None, quota: Quota = None, role: Role = None) -> None:
+def set_(
+    ctx: typer.Context,
+    addresses: Addresses,
+    name: Name = None,
+    quota: Quota = None,
+    role: Role = None,
+    also: Also = None,
+) -> None:
     """Change settings of accounts."""
     run = runtime(ctx)
-    fields = _fields(name, quota, role)
+    fields = _fields(name, quota, role, also)
     if not fields:
         raise CliError(
-            "nothing to change", code=Exit.USAGE, why="give --name, --quota or --role", hint=f"{run.typed} --help"
+            "nothing to change",
+            code=Exit.USAGE,
+            why="give --name, --quota, --role or --also",
+            hint=f"{run.typed} --help",
         )
 
     def set_one(address: str) -> None:
@@ -135,7 +146,7 @@ def set_(ctx: typer.Context, addresses: Addresses, name: Name = None, quota: Quo
     app,
     "password",
     "mairust account password ben@example.org",
-    "mairust account password ben@example.org --generate --must-change",
+    "mairust account password ben@example.org --generate",
 )
 def password_(
     ctx: typer.Context,
@@ -143,12 +154,11 @@ def password_(
     generate: Generate = False,
     password_file: PasswordFile = None,
     password_stdin: PasswordStdin = False,
-    must_change: Annotated[bool, typer.Option("--must-change", help="Ask for a new one at the next login.")] = False,
 ) -> None:
     """Set an account's password; its other sessions end."""
     run = runtime(ctx)
     password, made_here = read_password(run, file=password_file, stdin=password_stdin, generate=generate, who=address)
-    run.client.post(f"/accounts/{segment(address)}/password", {"password": password, "must_change": must_change})
+    run.client.post(f"/accounts/{segment(address)}/password", {"password": password})
     text = f"{safe(address)}: password set" + (f"   (shown once): {password}" if made_here else "")
     run.out.made({"address": address, **({"password": password} if made_here else {})}, text, name="address")
 
@@ -172,7 +182,40 @@ def remove(ctx: typer.Context, addresses: Addresses, confirm: Confirm = None) ->
     each(run, wanted, remove_one)
 
 
-def _fields(name: str | None, quota: str | None, role: str | None) -> Json:
+@verb(app, "restore", "mairust account restore ben@example.org", "mairust account restore ben@example.org -q")
+def restore(ctx: typer.Context, addresses: Addresses) -> None:
+    """Bring removed accounts back, with their mail."""
+    run = runtime(ctx)
+    each(run, expand(addresses), lambda address: _post(run, address, "restore", "restored"))
+
+
+@verb(app, "enable", "mairust account enable ben@example.org", "mairust account enable ben@example.org -q")
+def enable(ctx: typer.Context, addresses: Addresses) -> None:
+    """Let disabled accounts work again."""
+    run = runtime(ctx)
+    each(run, expand(addresses), lambda address: _post(run, address, "enable", "enabled"))
+
+
+@verb(
+    app,
+    "disable",
+    "mairust account disable ben@example.org --yes",
+    "mairust account disable ben@example.org anna@example.com --yes",
+)
+def disable(ctx: typer.Context, addresses: Addresses) -> None:
+    """Shut accounts: no login, mail to them is refused; their mail stays."""
+    run = runtime(ctx)
+    wanted = expand(addresses)
+    run.confirm(f"Disable {', '.join(wanted[:3])}{' ...' if len(wanted) > 3 else ''}?")
+    each(run, wanted, lambda address: _post(run, address, "disable", "disabled"))
+
+
+def _post(run: Runtime, address: str, action: str, past: str) -> None:
+    made = run.client.post(f"/accounts/{segment(address)}/{action}")
+    run.out.made(made, f"{safe(address)} {past}", name="address")
+
+
+def _fields(name: str | None, quota: str | None, role: str | None, also: list[str] | None) -> Json:
     fields: Json = {}
     if name is not None:
         fields["display_name"] = name
@@ -180,4 +223,6 @@ def _fields(name: str | None, quota: str | None, role: str | None) -> Json:
         fields["quota_bytes"] = size(quota, "--quota")
     if role is not None:
         fields["role"] = role
+    if also is not None:
+        fields["addresses"] = split_list(also)
     return fields

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mairust_cli.arguments import Addresses, Confirm, each, split_list
-from mairust_cli.client.api import Client, Json
+from mairust_cli.client.api import Client, Json, segment
 from mairust_cli.client.lookup import find_id
 from mairust_cli.exits import CliError, Exit
 from mairust_cli.output.escape import safe
@@ -129,4 +129,6 @@ def _fields(to: list[str] | None, internal_only: bool | None, description: str |
 
 
 def _id(client: Client, reference: str) -> str:
+    if "@" in reference:
+        return segment(reference)
     return find_id(reference, client.pages("/aliases"), kind="alias", key="address")

@@ -14,17 +14,15 @@ from typing import Annotated
 import typer
 
 from mairust_cli.arguments import split_list
+from mairust_cli.checks import report_checks, report_nagios
 from mairust_cli.client.api import Json, items_of
 from mairust_cli.config_file import check_file, config_path
 from mairust_cli.exits import CliError, Exit
-from mairust_cli.output.escape import safe
-from mairust_cli.output.table import plain_cell, table_lines
 from mairust_cli.runtime import Runtime, runtime
 from mairust_cli.shell import single, verb
 
 app = single()
 SYSTEMCTL_S = 10
-_NAGIOS = {"ok": (0, "OK"), "warning": (1, "WARNING"), "error": (2, "CRITICAL")}
 
 
 @verb(app, "doctor", "mairust doctor", "mairust doctor --all -o json", "mairust doctor --nagios")
@@ -44,19 +42,10 @@ def doctor(
         if error.code is not Exit.UNREACHABLE:
             raise
         checks = local_checks(run, error)
-    worst = max((_rank(check) for check in checks), default=0)
+    seconds = time.monotonic() - started
     if nagios:
-        code, word = _NAGIOS[("ok", "warning", "error")[worst]]
-        first = next((check for check in checks if _rank(check) == worst), {})
-        detail = f"{len(checks)} checks passed" if worst == 0 else _words(first)
-        run.out.data(f"MAIRUST {word} - {detail}")
-        raise typer.Exit(code)
-    if run.out.for_people and not run.options.quiet:
-        _print(run, checks, every=every, seconds=time.monotonic() - started)
-    else:
-        run.out.rows(checks, (), name="id")
-    if worst:
-        raise typer.Exit(int(Exit.WARNINGS if worst == 1 else Exit.ERRORS))
+        raise typer.Exit(report_nagios(run, checks))
+    report_checks(run, checks, every=every, seconds=seconds)
 
 
 def local_checks(run: Runtime, cause: CliError) -> list[Json]:
@@ -109,42 +98,3 @@ def _check(ident: str, severity: str, subject: str, found: str, wanted: str, fix
         "fix_by": "you",
         "fix": fix,
     }
-
-
-def _rank(check: Json) -> int:
-    severity = check.get("severity")
-    return {"ok": 0, "warning": 1}.get(str(severity), 2)
-
-
-def _words(check: Json) -> str:
-    subject = plain_cell(check.get("subject"))
-    wanted = plain_cell(check.get("wanted"))
-    found = plain_cell(check.get("found"))
-    return f"{plain_cell(check.get('id'))}: {found or '-'}" + (f", wanted {wanted}" if wanted else "") + f" ({subject})"
-
-
-def _print(run: Runtime, checks: list[Json], *, every: bool, seconds: float) -> None:
-    counts = [sum(1 for check in checks if _rank(check) == rank) for rank in range(3)]
-    signs = [run.out.symbol(name) for name in ("ok", "warning", "error")]
-    words = [f"{signs[0]} {counts[0]} passed"]
-    if counts[1]:
-        words.append(f"{signs[1]} {counts[1]} warning{'s' if counts[1] > 1 else ''}")
-    if counts[2]:
-        words.append(f"{signs[2]} {counts[2]} error{'s' if counts[2] > 1 else ''}")
-    more = "" if every or not counts[0] else "; all: mairust doctor --all"
-    run.out.data(f"{'  '.join(words)}   ({seconds:.1f} s{more})")
-    shown = sorted((check for check in checks if every or _rank(check)), key=_rank, reverse=True)
-    cells = [
-        [
-            f"{run.out.sign(('ok', 'warning', 'error')[_rank(check)])} {plain_cell(check.get('id'))}",
-            f"{plain_cell(check.get('subject'))}: {plain_cell(check.get('found')) or '-'}"
-            + (f", wanted {plain_cell(check.get('wanted'))}" if _rank(check) and check.get("wanted") else ""),
-        ]
-        for check in shown
-    ]
-    for check, line in zip(shown, table_lines((), cells), strict=True):
-        run.out.data(line)
-        if _rank(check) and (check.get("fix_by") or check.get("fix")):
-            run.out.data(
-                f"    who: {safe(str(check.get('fix_by') or '-'))}    try: {safe(str(check.get('fix') or '-'))}"
-            )

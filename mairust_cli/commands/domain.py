@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 import typer
 
-from mairust_cli.arguments import Confirm, Domains, each
+from mairust_cli.arguments import Confirm, Domains, each, size
+from mairust_cli.checks import report_checks
 from mairust_cli.client.api import Json, items_of, segment
+from mairust_cli.commands.domain_alias import app as second_names
+from mairust_cli.commands.domain_dns import app as dns
 from mairust_cli.exits import CliError, Exit
 from mairust_cli.output.escape import safe
 from mairust_cli.output.table import Column, Row, plain_cell
@@ -15,11 +19,10 @@ from mairust_cli.runtime import Runtime, expand, runtime
 from mairust_cli.shell import noun, verb
 
 app = noun("Mail domains and their DNS records.")
-dns = noun("DNS records to publish.")
 app.add_typer(dns, name="dns")
+app.add_typer(second_names, name="alias")
 
 _ALGORITHMS = {"rsa-2048": "RSA-2048", "ed25519": "Ed25519"}
-_STATES = {"ok": ("ok", "ok"), "wrong": ("warning", "diff"), "missing": ("error", "miss")}
 
 
 def _keys(row: Row) -> list[str]:
@@ -70,6 +73,11 @@ def _added(run: Runtime, domain: Json) -> None:
     run.out.made(domain, text, then=f"mairust domain dns show {name}")
 
 
+def _algorithm(key: Row) -> str:
+    name = plain_cell(key.get("algorithm"))
+    return _ALGORITHMS.get(name, name)
+
+
 @verb(
     app,
     "remove",
@@ -89,49 +97,71 @@ def remove(ctx: typer.Context, names: Domains, confirm: Confirm = None) -> None:
     each(run, wanted, remove_one)
 
 
-@verb(dns, "show", "mairust domain dns show example.org", "mairust domain dns show example.org --format zone")
-def dns_show(
-    ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME")],
-    form: Annotated[str, typer.Option("--format", help="table or zone (a zone file).")] = "table",
-    missing: Annotated[bool, typer.Option("--missing", help="Only what is missing or wrong.")] = False,
-) -> None:
-    """Show the DNS records to publish for a domain."""
+@verb(app, "restore", "mairust domain restore example.org", "mairust domain restore example.org example.net")
+def restore(ctx: typer.Context, names: Domains) -> None:
+    """Bring removed domains back."""
     run = runtime(ctx)
-    if form not in ("table", "zone"):
-        raise CliError(f"--format takes table or zone, not '{form}'", code=Exit.USAGE, why="formats of DNS records")
-    records = items_of(run.client.call("GET", f"/domains/{segment(name)}/dns", query={"format": "json"}))
-    if missing:
-        records = [record for record in records if record.get("state") in ("missing", "wrong")]
-    if form == "zone":
-        run.out.data("\n".join(_zone_line(record) for record in records))
-        return
-    cut = 0 if run.out.format == "wide" else 60
-    columns = (
-        Column(name="state", read=lambda row: _state(run, row)),
-        Column(name="type"),
-        Column(name="name"),
-        Column(name="value", cut=cut),
-        Column(name="for", read=lambda row: row.get("purpose")),
-        Column(name="ttl", wide=True),
-    )
-    run.out.rows(records, columns, empty="every record is published")
+
+    def restore_one(name: str) -> None:
+        made = run.client.post(f"/domains/{segment(name)}/restore")
+        run.out.made(made, f"{safe(name)} restored")
+
+    each(run, expand(names), restore_one)
 
 
-def _state(run: Runtime, row: Row) -> str:
-    severity, word = _STATES.get(str(row.get("state")), ("", str(row.get("state") or "")))
-    if run.out.format not in ("table", "wide") or not severity:
-        return str(row.get("state") or "")
-    return f"{run.out.sign(severity)} {word}"
+@verb(
+    app,
+    "set",
+    "mairust domain set example.org --catch-all anna@example.com",
+    "mairust domain set example.org --catch-all none --require-tls-in",
+)
+def set_(
+    ctx: typer.Context,
+    names: Domains,
+    catch_all: Annotated[
+        str | None, typer.Option("--catch-all", metavar="ADDR|none", help="Who gets mail to unknown addresses.")
+    ] = None,
+    max_message_size: Annotated[str | None, typer.Option("--max-message-size", metavar="SIZE|none")] = None,
+    require_tls_in: Annotated[
+        bool | None, typer.Option("--require-tls-in/--no-require-tls-in", help="Take mail only by TLS.")
+    ] = None,
+    require_tls_out: Annotated[
+        bool | None, typer.Option("--require-tls-out/--no-require-tls-out", help="Send mail only by TLS.")
+    ] = None,
+    subaddressing: Annotated[
+        bool | None, typer.Option("--subaddressing/--no-subaddressing", help="anna+shop@ reaches anna@.")
+    ] = None,
+) -> None:
+    """Change settings of domains."""
+    run = runtime(ctx)
+    switches = {
+        "require_tls_in": require_tls_in,
+        "require_tls_out": require_tls_out,
+        "subaddressing": subaddressing,
+    }
+    fields: Json = {key: value for key, value in switches.items() if value is not None}
+    if catch_all is not None:
+        fields["catch_all"] = None if catch_all == "none" else catch_all
+    if max_message_size is not None:
+        fields["max_message_size"] = (
+            None if max_message_size == "none" else size(max_message_size, "--max-message-size")
+        )
+    if not fields:
+        raise CliError("nothing to change", code=Exit.USAGE, why="give a setting", hint="mairust domain set --help")
+
+    def set_one(name: str) -> None:
+        run.client.patch(f"/domains/{segment(name)}", fields)
+        run.out.done(f"{safe(name)} changed: {', '.join(fields)}")
+
+    each(run, expand(names), set_one)
 
 
-def _algorithm(key: Row) -> str:
-    name = plain_cell(key.get("algorithm"))
-    return _ALGORITHMS.get(name, name)
-
-
-def _zone_line(record: Row) -> str:
-    """One line of a zone file (RFC 1035 §5.1); the value is already in presentation form."""
-    name = plain_cell(record.get("name")).rstrip(".")
-    kind, value = plain_cell(record.get("type")), plain_cell(record.get("value"))
-    return f"{name}.\t{plain_cell(record.get('ttl') or 3600)}\tIN\t{kind}\t{value}"
+@verb(app, "check", "mairust domain check example.org", "mairust domain check example.org -o json")
+def check(ctx: typer.Context, names: Domains) -> None:
+    """Look at the published records now; exit 10 with warnings, 11 with errors."""
+    run = runtime(ctx)
+    checks: list[Json] = []
+    started = time.monotonic()
+    for name in expand(names):
+        checks.extend(items_of(run.client.post(f"/domains/{segment(name)}/check").get("checks")))
+    report_checks(run, checks, every=True, seconds=time.monotonic() - started)

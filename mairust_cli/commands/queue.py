@@ -33,8 +33,11 @@ All = Annotated[bool, typer.Option("--all", help="Every delivery that waits.")]
 def _next(row: Row) -> object:
     if row.get("status") == "held":
         return "HELD"
-    moment_text = row.get("next_attempt_at")
-    return times.ago(str(moment_text), times.now()).removeprefix("in ") if moment_text else ""
+    due = times.parse_time(str(row.get("next_attempt_at") or ""))
+    if due is None:
+        return ""
+    left = (due - times.now()).total_seconds()
+    return times.span(left) if left > 0 else "now"
 
 
 COLUMNS = (

@@ -10,10 +10,12 @@ from mairust_cli.arguments import Confirm, each
 from mairust_cli.client.api import Json, segment
 from mairust_cli.output.escape import safe
 from mairust_cli.output.table import Column
-from mairust_cli.runtime import expand, runtime
+from mairust_cli.runtime import Runtime, expand, runtime
 from mairust_cli.shell import noun, verb
 
 app = noun("Organisations on this server.")
+
+Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names, or - to read them from stdin.")]
 
 COLUMNS = (
     Column(name="name"),
@@ -56,7 +58,7 @@ def add(
 @verb(app, "remove", "mairust tenant remove acme --confirm acme", "mairust tenant remove acme")
 def remove(
     ctx: typer.Context,
-    names: Annotated[list[str], typer.Argument(metavar="NAME...")],
+    names: Names,
     confirm: Confirm = None,
 ) -> None:
     """Remove tenants with everything in them."""
@@ -69,3 +71,31 @@ def remove(
         run.out.done(f"{safe(name)} removed")
 
     each(run, wanted, remove_one)
+
+
+@verb(app, "restore", "mairust tenant restore acme", "mairust tenant restore acme -q")
+def restore(ctx: typer.Context, names: Names) -> None:
+    """Bring removed tenants back."""
+    run = runtime(ctx)
+    each(run, expand(names), lambda name: _post(run, name, "restore", "restored"))
+
+
+@verb(app, "activate", "mairust tenant activate acme", "mairust tenant activate acme -q")
+def activate(ctx: typer.Context, names: Names) -> None:
+    """End a suspension."""
+    run = runtime(ctx)
+    each(run, expand(names), lambda name: _post(run, name, "activate", "activated"))
+
+
+@verb(app, "suspend", "mairust tenant suspend acme --yes", "mairust tenant suspend acme other --yes")
+def suspend(ctx: typer.Context, names: Names) -> None:
+    """Suspend tenants: mail in waits at the senders, logins and sends are refused."""
+    run = runtime(ctx)
+    wanted = expand(names)
+    run.confirm(f"Suspend {', '.join(wanted[:3])}{' ...' if len(wanted) > 3 else ''}?")
+    each(run, wanted, lambda name: _post(run, name, "suspend", "suspended"))
+
+
+def _post(run: Runtime, name: str, action: str, past: str) -> None:
+    made = run.client.post(f"/tenants/{segment(name)}/{action}")
+    run.out.made(made, f"{safe(name)} {past}")

@@ -98,6 +98,11 @@ def cut_middle(text: str, width: int) -> str:
     return f"{text[:left]}…{text[len(text) - (width - 1 - left) :]}"
 
 
+def cut_end(text: str, width: int) -> str:
+    """The text in at most `width` characters, cut at its end with an ellipsis."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
 def display_width(text: str) -> int:
     """Columns the text takes on a terminal."""
     if text.isascii():

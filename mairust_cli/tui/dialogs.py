@@ -99,7 +99,7 @@ class Page(Screen[None]):
         yield Static(Text(safe(self._title), style="bold"), classes="bar")
         with VerticalScroll():
             yield Static(Text("\n".join(self._lines)), id="text")
-        yield Footer(show_command_palette=False)
+        yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()

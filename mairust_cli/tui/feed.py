@@ -27,12 +27,12 @@ class Snapshot:
 
     Attributes:
         queue: The first page of deliveries; None when the queue was not asked for.
-        total: How many match the filter, as far as the daemon counts.
+        more: Whether the queue has more than that page.
     """
 
     status: Json
     queue: list[Json] | None
-    total: int | None
+    more: bool
     taken_at: datetime
 
 
@@ -92,14 +92,12 @@ class Feed:
 
     def _look(self, client: Client) -> Snapshot:
         status = client.get("/system/status")
-        queue, total = None, None
+        queue, more = None, False
         if self.with_queue:
             query = {key: value for key, value in self.filter.items() if isinstance(value, str)}
-            page = client.get("/queue", {**query, "limit": PAGE_ROWS, "count": True})
-            queue = items_of(page)
-            counted = page.get("total")
-            total = counted if isinstance(counted, int) else None
-        return Snapshot(status=status, queue=queue, total=total, taken_at=times.now())
+            page = client.get("/queue", {**query, "limit": PAGE_ROWS})
+            queue, more = items_of(page), page.get("next_cursor") is not None
+        return Snapshot(status=status, queue=queue, more=more, taken_at=times.now())
 
 
 def read_filter(text: str) -> Json:

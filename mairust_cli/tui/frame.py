@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from rich.text import Text
@@ -39,7 +40,7 @@ class View(Screen[None]):
         yield Static(id="tabs", classes="bar")
         yield from self.body()
         yield Static(id="banner")
-        yield Footer(show_command_palette=False)
+        yield Footer(show_command_palette=False, compact=True)
 
     def body(self) -> ComposeResult:
         """The rows between the tabs and the footer."""
@@ -118,12 +119,20 @@ def memory_words(status: dict[str, object]) -> str:
     """Version, age and database of the daemon."""
     uptime = status.get("uptime_s")
     up = f", up {times.span_words(uptime)}" if isinstance(uptime, (int, float)) else ""
-    return f"mairustd {plain_cell(status.get('version'))}{up}, {plain_cell(status.get('database'))}"
+    return f"{plain_cell(status.get('version'))}{up}, {plain_cell(status.get('database'))}"
 
 
 def changing_actions() -> frozenset[str]:
     """Names of the actions that read-only mode forbids."""
     return frozenset(key.id.split("(")[0] for key in KEYS if key.changes)
+
+
+def bars(values: Sequence[int], width: int, *, ascii_only: bool) -> str:
+    """The newest values as a line of bars, as high as the largest of them."""
+    levels = " .:-=+*#" if ascii_only else "▁▂▃▄▅▆▇█"
+    shown = list(values)[-width:] if width > 0 else []
+    top = max(shown, default=0)
+    return "".join(levels[value * (len(levels) - 1) // top] if top else levels[0] for value in shown)
 
 
 def count_of(status: dict[str, object], name: str) -> int:

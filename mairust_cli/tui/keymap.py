@@ -78,7 +78,16 @@ BY_ID = {key.id: key for key in KEYS}
 def bindings(screen: str) -> list[BindingType]:
     """The bindings of one screen, in the order of the table."""
     return [
-        Binding(key.keys, key.id, key.label, show=key.shown, priority=key.first) for key in KEYS if key.screen == screen
+        Binding(
+            key.keys,
+            key.id,
+            key.label,
+            show=key.shown,
+            priority=key.first,
+            key_display="enter" if key.keys == "enter" else None,
+        )
+        for key in KEYS
+        if key.screen == screen
     ]
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.containers import Horizontal, VerticalScroll
-from textual.widgets import Sparkline, Static
+from textual.containers import VerticalScroll
+from textual.widgets import Static
 
 from mairust_cli.client.api import Json, items_of
 from mairust_cli.health import certificate_words, counts_words, disk_words, queue_words, today_words
 from mairust_cli.output import times
 from mairust_cli.output.table import plain_cell
 from mairust_cli.tui.feed import Snapshot
-from mairust_cli.tui.frame import View, memory_words
+from mairust_cli.tui.frame import View, bars, memory_words
 
 
 class Overview(View):
@@ -22,11 +22,7 @@ class Overview(View):
 
     def body(self) -> ComposeResult:
         yield Static(id="today")
-        with Horizontal(id="traffic"):
-            yield Static("In ", classes="label", markup=False)
-            yield Sparkline([], id="in")
-            yield Static("Out ", classes="label", markup=False)
-            yield Sparkline([], id="out")
+        yield Static(id="traffic")
         yield Static(id="tiles")
         with VerticalScroll(id="warnings", can_focus=False):
             yield Static(id="warning-lines")
@@ -34,11 +30,19 @@ class Overview(View):
     def show(self, snapshot: Snapshot) -> None:
         status = snapshot.status
         self.query_one("#today", Static).update(Text(f" Today   {today_words(status)}"))
-        for name in ("in", "out"):
-            self.query_one(f"#{name}", Sparkline).data = list(self.console.samples(name))
+        self.query_one("#traffic", Static).update(Text(self._traffic()))
         self.query_one("#tiles", Static).update(Text("\n".join(_tiles(status, snapshot))))
         lines = _warnings(status, "ok" if self.console.ascii_only else "✓")
         self.query_one("#warning-lines", Static).update(Text("\n".join(lines)))
+
+    def _traffic(self) -> str:
+        """In and out since the console was opened, side by side."""
+        width = max(0, self.app.size.width // 2 - 8)
+        parts = [
+            f"{label:<4}{bars(self.console.samples(name), width, ascii_only=self.console.ascii_only):<{width}}"
+            for label, name in (("In", "in"), ("Out", "out"))
+        ]
+        return " " + "  ".join(parts)
 
 
 def _tiles(status: Json, snapshot: Snapshot) -> list[str]:

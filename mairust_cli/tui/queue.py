@@ -15,7 +15,7 @@ from mairust_cli.commands.queue import COLUMNS
 from mairust_cli.exits import CliError
 from mairust_cli.output import times
 from mairust_cli.output.escape import json_text
-from mairust_cli.output.table import Column, cut_middle, plain_cell, table_cell
+from mairust_cli.output.table import Column, cut_end, cut_middle, plain_cell, table_cell
 from mairust_cli.queue_verbs import BY_NAME, Verb, act_on, reply_text
 from mairust_cli.timeline import reply_words, timeline_lines
 from mairust_cli.tui.dialogs import Ask, Confirm, Page, Question
@@ -24,7 +24,8 @@ from mairust_cli.tui.frame import View, changing_actions, spread
 from mairust_cli.tui.keymap import QUEUE, bindings
 
 _SHOWN = ("id", "age", "from", "to", "try", "next", "reason")
-_WIDTHS = {"id": 8, "age": 4, "from": 17, "to": 17, "try": 3, "next": 5, "reason": 14}
+# With the gap of one column each, and two for mark and scroll bar, these fill 80 columns.
+_WIDTHS = {"id": 8, "age": 4, "from": 17, "to": 17, "try": 3, "next": 4, "reason": 17}
 _WIDE = 120
 
 
@@ -39,16 +40,17 @@ class Queue(View):
         self._rows: dict[str, Json] = {}
         self._marked: set[str] = set()
         self._filter_text = ""
+        self._more = False
 
     def body(self) -> ComposeResult:
         yield Static(id="title")
-        yield DataTable(id="deliveries", cursor_type="row", zebra_stripes=False, cell_padding=1)
+        yield DataTable(id="deliveries", cursor_type="row", zebra_stripes=False, cell_padding=0)
 
     def on_mount(self) -> None:
         table = self._table
-        table.add_column(" ", key="mark", width=1)
+        table.add_column(" ", key="mark", width=2)
         for name in _SHOWN:
-            table.add_column(name.upper(), key=name, width=self._width(name))
+            table.add_column(name.upper(), key=name, width=self._width(name) + 1)
         table.focus()
         super().on_mount()
 
@@ -68,7 +70,8 @@ class Queue(View):
                 for name in ("age", "next"):
                     self._table.update_cell(ident, name, self._cell(name, row))
         self._rows = fresh
-        self._paint_title(snapshot.total)
+        self._more = snapshot.more
+        self._paint_title()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """None dims a key: changes while read-only or while the daemon is away."""
@@ -82,13 +85,13 @@ class Queue(View):
             self._marked ^= {ident}
             self._table.update_cell(ident, "mark", self._mark(ident))
             self._table.action_cursor_down()
-            self._paint_title(None)
+            self._paint_title()
 
     def action_mark_all(self) -> None:
         self._marked = set() if self._marked >= set(self._rows) else set(self._rows)
         for ident in self._rows:
             self._table.update_cell(ident, "mark", self._mark(ident))
-        self._paint_title(None)
+        self._paint_title()
 
     def action_hold(self) -> None:
         chosen = self._chosen()
@@ -150,7 +153,7 @@ class Queue(View):
             self.notify(str(error), severity="warning", markup=False)
             return
         self._filter_text = text
-        self._paint_title(None)
+        self._paint_title()
 
     @work(thread=True, group="act")
     def _act(self, kind: Verb, idents: Sequence[str]) -> None:
@@ -221,9 +224,9 @@ class Queue(View):
         return [self._mark(ident), *(self._cell(name, row) for name in _SHOWN)]
 
     def _cell(self, name: str, row: Json) -> Text:
-        text = table_cell(_COLUMN[name], row, now=times.now(), whole=False)
+        text = table_cell(_COLUMN[name], row, now=times.now(), whole=name == "reason")
         width = self._width(name)
-        cut = text if name == "reason" and len(text) <= width else cut_middle(text, width)
+        cut = cut_end(text, width) if name == "reason" else cut_middle(text, width)
         return Text(cut.replace("…", "~") if self.console.ascii_only else cut)
 
     def _update(self, ident: str, row: Json) -> None:
@@ -237,10 +240,10 @@ class Queue(View):
         extra = max(0, self.app.size.width - 80)
         return _WIDTHS[name] + (extra // 4 if name in ("from", "to") else extra // 2 if name == "reason" else 0)
 
-    def _paint_title(self, total: int | None) -> None:
+    def _paint_title(self) -> None:
         shown = len(self._rows)
         marks = f"{len(self._marked)} marked " if self._marked else ""
-        left = f" Queue  {shown} of {total if total is not None else shown}   filter: {self._filter_text or '-'}"
+        left = f" Queue  {shown}{' of more' if self._more else ''}   filter: {self._filter_text or '-'}"
         self.query_one("#title", Static).update(Text(spread(left, marks, self.app.size.width)))
 
     def _copy(self, text: str) -> None:

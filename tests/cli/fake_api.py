@@ -128,6 +128,9 @@ class State:
             {"id": uuid(0x300), "address": "sales@example.com", "targets": ["anna@example.com"], "enabled": True}
         ]
     )
+    second_names: list[dict[str, Any]] = field(
+        default_factory=lambda: [{"id": uuid(0x310), "name": "second.example", "domain_id": uuid(0x100)}]
+    )
     keys: list[dict[str, Any]] = field(
         default_factory=lambda: [{"id": uuid(0x400), "name": "website", "prefix": "mk_abc", "scopes": ["mail:send"]}]
     )
@@ -201,7 +204,7 @@ class FakeApi:
         if path.startswith("/health"):
             return 200, {"status": "healthy"}
         parts = [unquote(part) for part in path.strip("/").split("/")]
-        if parts[0] == "tenants" and len(parts) > 2:
+        if parts[0] == "tenants" and len(parts) > 2 and parts[2] not in ("suspend", "activate", "restore"):
             parts = parts[2:]
         handler: Callable[[Request, list[str]], tuple[int, Any]] | None = getattr(
             self, f"_{parts[0].replace('-', '_')}", None
@@ -257,6 +260,8 @@ class FakeApi:
                     "state": "ok",
                 },
             ]
+        if rest[1:] == ["check"]:
+            return 200, {"checks": self.state.checks, "verified": True}
         status, answer = self._collection(request, rest, self.state.domains, "name")
         if status == 201:
             answer["dkim"] = [{"selector": "r1", "algorithm": "rsa-2048"}, {"selector": "e1", "algorithm": "ed25519"}]
@@ -266,6 +271,9 @@ class FakeApi:
         if rest[1:] == ["password"]:
             return 204, None
         return self._collection(request, rest, self.state.accounts, "address")
+
+    def _domain_aliases(self, request: Request, rest: list[str]) -> tuple[int, Any]:
+        return self._collection(request, rest, self.state.second_names, "name")
 
     def _aliases(self, request: Request, rest: list[str]) -> tuple[int, Any]:
         return self._collection(request, rest, self.state.aliases, "address")

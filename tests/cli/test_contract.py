@@ -21,7 +21,16 @@ from tests.cli.fake_api import FakeApi, State
 
 _ROOT = root()
 LEAVES = {" ".join(path): command for path, command in walk(_ROOT, Context(_ROOT), ()) if isinstance(command, Leaf)}
-LISTS = ("domain list", "account list", "alias list", "queue list", "api-key list", "tenant list", "trace --from a@b.c")
+LISTS = (
+    "domain list",
+    "domain alias list",
+    "account list",
+    "alias list",
+    "queue list",
+    "api-key list",
+    "tenant list",
+    "trace --from a@b.c",
+)
 # Examples that need a whole daemon, a terminal, files of their own, or that wait.
 _NOT_HERE = (
     "demo",
@@ -69,7 +78,8 @@ def _prepare(example: str, state: State) -> State:
     for address in ("ben@example.org", "all@example.com", "info@example.com"):
         state.accounts.append({"id": address, "address": address})
         state.aliases.append({"id": address, "address": address, "targets": []})
-    state.tenants.append({"id": "t", "name": "acme"})
+    state.tenants += [{"id": "t", "name": "acme"}, {"id": "u", "name": "other"}]
+    state.second_names += [{"id": "s", "name": "example.net"}, {"id": "o", "name": "other.example"}]
     state.keys.append({"id": "0000-9f31c2aa", "name": "old"})
     state.queue = [] if "queue-empty" in example else [{**state.queue[0], "id": "019a-7c4f2a91"}]
     found = {"trace_id": "019a-93be10d4", "message_id_header": "<a1b2@mail.example.com>", "final": True}

@@ -52,7 +52,7 @@ def test_lists_and_shows_load_nothing_heavy(command: str, api: FakeApi) -> None:
 def test_only_the_noun_that_is_called_is_imported(api: FakeApi) -> None:
     after = "print(*[m for m in sys.modules if m.startswith('mairust_cli.commands.')], file=sys.stderr)"
     done = _mairust(api, "domain", "list", after=after)
-    assert done.stderr.split() == ["mairust_cli.commands.domain"]
+    assert all(name.startswith("mairust_cli.commands.domain") for name in done.stderr.split())
 
 
 def test_the_command_never_imports_the_daemon() -> None:

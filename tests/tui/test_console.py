@@ -69,7 +69,7 @@ async def test_queue_shows_deliveries_and_their_reasons(api: FakeApi, console: M
         text = painted(app)
     assert api.state.queue[0]["id"][-8:] in text
     assert "HELD" in text
-    assert "2 of 2" in text
+    assert "Queue  2   filter: -" in text
 
 
 async def test_both_screens_and_back_by_keys(api: FakeApi, console: Make) -> None:
