@@ -41,7 +41,7 @@ class SelectedMailbox:
         """Take the view's present state as what the client is told by SELECT."""
         self._view = view
         self.uids = array("I", view.uids)
-        self.recent_from = view.mailbox.recent_uid
+        self.recent_from = view.recent_from
         self._keywords = self._used_keywords(view.keywords)
         self._changed.clear()
         self._expunged.clear()

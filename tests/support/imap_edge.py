@@ -43,9 +43,7 @@ async def add_account(database: Database, address: str, *, quota: int = 0) -> Ac
 
     async def unit(tx: Transaction) -> None:
         life = {"created_at": tx.now_us, "updated_at": tx.now_us, "revision": 1, "deleted_at": None}
-        await tx.execute(
-            insert(tenants).values(id=tenant_id, name=tenant_id, display_name="", status="active", **life)
-        )
+        await tx.execute(insert(tenants).values(id=tenant_id, name=tenant_id, display_name="", status="active", **life))
         await tx.execute(
             insert(domains).values(
                 id=domain_id,
@@ -76,7 +74,12 @@ async def add_account(database: Database, address: str, *, quota: int = 0) -> Ac
         )
         await tx.execute(
             insert(addresses).values(
-                address=address, tenant_id=tenant_id, domain_id=domain_id, kind="account", owner_id=account_id, position=0
+                address=address,
+                tenant_id=tenant_id,
+                domain_id=domain_id,
+                kind="account",
+                owner_id=account_id,
+                position=0,
             )
         )
         await create_default_mailboxes(tx, account_id)
@@ -256,9 +259,7 @@ async def open_imap(
             tls=server_context,
             sockets={Listener.IMAP: [plain], Listener.IMAPS: [secure]},
         )
-        edge = ImapEdge(
-            server, database, store, logins, notifier, plain.getsockname()[1], secure.getsockname()[1]
-        )
+        edge = ImapEdge(server, database, store, logins, notifier, plain.getsockname()[1], secure.getsockname()[1])
         ready = asyncio.Event()
         task = asyncio.create_task(server.serve(ready=ready.set))
         await ready.wait()

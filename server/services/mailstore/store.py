@@ -198,7 +198,7 @@ class MailStore:
 
     async def claim_recent(self, view: MailboxView, below: Uid) -> None:
         """Messages below this UID are \\Recent in no later session."""
-        if view.mailbox.recent_uid < below:
+        if view.claim_recent(below):
             await self._database.write(
                 "mailstore.recent",
                 lambda tx: mailbox_rows.claim_recent(tx, view.account_id, view.mailbox_id, below),

@@ -66,6 +66,7 @@ class MailboxView:
         self._clock = clock
         self._mailbox: Mailbox | None = None
         self._modseq = ModSeq(0)
+        self._recent_claimed = 0
         self._stale = True
         self._read_at = 0.0
         self._lock = asyncio.Lock()
@@ -77,6 +78,17 @@ class MailboxView:
         if self._mailbox is None:
             raise NotFound("no such mailbox")
         return self._mailbox
+
+    @property
+    def recent_from(self) -> int:
+        """UIDs from here on are \\Recent in a session that opens the mailbox now."""
+        return max(self.mailbox.recent_uid, self._recent_claimed)
+
+    def claim_recent(self, below: Uid) -> bool:
+        """Note that a session has shown the messages below `below` as \\Recent; whether that is news."""
+        news = below > self.recent_from
+        self._recent_claimed = max(self._recent_claimed, below)
+        return news
 
     def follow(self, follower: Follower) -> None:
         self._followers.add(follower)

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
-
-from tests.support.imap_edge import ImapEdge, open_imap
+from tests.support.imap_edge import ImapEdge
 
 MESSAGE = (
     b"From: Ann <ann@example.org>\r\nTo: Bob <bob@example.org>\r\nSubject: Greetings\r\n"
     b"Date: Mon, 2 Nov 2026 23:30:00 -0500\r\nMessage-ID: <1@example.org>\r\n\r\nHello Bob\r\n"
 )
-
-
-@pytest.fixture
-async def edge(tmp_path: Path) -> AsyncIterator[ImapEdge]:
-    async with open_imap(tmp_path) as edge:
-        yield edge
 
 
 async def test_a_whole_session(edge: ImapEdge) -> None:
@@ -51,4 +39,3 @@ async def test_idle_tells_of_a_new_message(edge: ImapEdge) -> None:
     assert await idler.line() == b"* 1 RECENT\r\n"
     await idler.send(b"DONE\r\n")
     assert await idler.until(b"i") == [b"i OK IDLE terminated"]
-    await asyncio.sleep(0)
