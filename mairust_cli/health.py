@@ -40,11 +40,15 @@ def today_words(status: Json) -> str:
 
 
 def queue_words(status: Json) -> str:
-    """`12, oldest 2 h`."""
+    """`12, oldest 2 h, 3 held`."""
     queue = part(status, "queue")
-    oldest = queue.get("oldest_s")
-    text = number(queue.get("length"))
-    return f"{text}, oldest {times.span_words(oldest)}" if isinstance(oldest, (int, float)) and oldest > 0 else text
+    oldest, held = queue.get("oldest_s"), queue.get("held")
+    words = [number(queue.get("length"))]
+    if isinstance(oldest, (int, float)) and oldest > 0:
+        words.append(f"oldest {times.span_words(oldest)}")
+    if isinstance(held, int) and held > 0:
+        words.append(f"{held:,} held")
+    return ", ".join(words)
 
 
 def disk_words(status: Json) -> str:

@@ -79,6 +79,8 @@ class Setup:
             raise CliError(
                 error.what, code=error.code, why=why, hint=f"{start}   then again: {self._run.typed}"
             ) from None
+        finally:
+            client.close()
         self._run.out.next("mairust doctor   then: mairust domain dns show " + domain)
 
     def _hostname(self) -> str:
