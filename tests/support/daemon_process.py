@@ -7,6 +7,7 @@
 
 - `configure` writes `config.yaml` and `master.key` (0600); `seed` makes `example.test` with accounts `u0@`, `u1@`, ...,
   all with `PASSWORD`, through the services; `start` returns when SMTP and IMAP greet; nothing else is needed.
+- `administer` runs any other use case of the services while the daemon is down.
 - Certificates are self-signed by the daemon: clients must not verify them. Outbound mail goes to `capture`.
 - Only the child is ever signalled, by its pid. The log of all runs is `log_path`.
 """
@@ -25,16 +26,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import msgspec
 
 from server.config.load import load
 from server.config.schema import Settings
-from server.daemon.bootstrap import build
+from server.daemon.bootstrap import Appliance, build
 from server.daemon.notify import SystemdNotifier
 from server.daemon.service import Host
 from server.daemon.sockets import Sockets
@@ -42,6 +44,8 @@ from server.domain.identity import ActorKind, Scope
 from server.services.identity.accounts import NewAccount
 from server.services.identity.domains import NewDomain
 from server.services.identity.permissions import ALL_SCOPES
+
+T = TypeVar("T")
 
 HOST = "127.0.0.1"
 DOMAIN = "example.test"
@@ -89,6 +93,8 @@ class DaemonProcess:
         settings: Sections over the defaults below, `{"smtp": {"max_message_size": "1MiB"}}`.
         roles: What runs; add "http" for the API (its socket is `admin_socket`).
         accounts: How many accounts `seed` makes; None = `__enter__` does not seed.
+        host: The loopback address of its listeners.
+        domain: The mail domain; the host name is `mail.` before it.
         database_url: A PostgreSQL address; None = SQLite in the state folder.
         module: What is run as `python -m MODULE run --config FILE`.
         prefix: A program and its arguments that run the daemon as the very same process (`strace -D ...`).
@@ -104,12 +110,16 @@ class DaemonProcess:
         database_url: str | None = None,
         module: str = "server",
         prefix: Sequence[str] = (),
+        host: str = HOST,
+        domain: str = DOMAIN,
     ) -> None:
         self.folder = folder
         self.ports = free_ports()
         self.module = module
         self.prefix = tuple(prefix)
         self.accounts = accounts
+        self.host = host
+        self.domain = domain
         self.state_dir = folder / "state"
         self.config_path = folder / "config.yaml"
         self.admin_socket = folder / "api.sock"
@@ -136,7 +146,7 @@ class DaemonProcess:
 
     @property
     def addresses(self) -> list[str]:
-        return [f"u{number}@{DOMAIN}" for number in range(self.accounts or 0)]
+        return [f"u{number}@{self.domain}" for number in range(self.accounts or 0)]
 
     @property
     def pid(self) -> int:
@@ -161,9 +171,9 @@ class DaemonProcess:
         sections: dict[str, dict[str, object]] = {
             "server": server
             | {
-                "hostname": f"mail.{DOMAIN}",
+                "hostname": f"mail.{self.domain}",
                 "state_dir": str(self.state_dir),
-                "bind": [HOST],
+                "bind": [self.host],
                 "api_bind": [HOST],
                 "admin_socket": str(self.admin_socket),
                 "roles": list(self._roles),
@@ -185,20 +195,32 @@ class DaemonProcess:
     def seed(self, accounts: int) -> None:
         """Make the domain and its accounts, while the daemon does not run."""
         self.accounts = accounts
+
+        async def work(appliance: Appliance, root: Scope) -> None:
+            await appliance.identity.domains.create(root, NewDomain(name=self.domain))
+            for address in self.addresses:
+                await appliance.identity.accounts.create(root, NewAccount(address=address, password=PASSWORD))
+
+        self.administer(work)
+
+    def administer(self, work: Callable[[Appliance, Scope], Awaitable[T]]) -> T:
+        """Do `work` with the services in this process, as root, while the daemon does not run."""
+        results: list[T] = []
         failed: list[BaseException] = []
 
-        def work() -> None:
+        def run() -> None:
             try:
-                asyncio.run(_seed(self.config_path, self.addresses))
+                results.append(asyncio.run(_with_services(self.config_path, work)))
             except BaseException as error:
                 failed.append(error)
 
         # A thread of its own, as the test may run in an event loop.
-        thread = threading.Thread(target=work)
+        thread = threading.Thread(target=run)
         thread.start()
         thread.join()
         if failed:
             raise failed[0]
+        return results[0]
 
     def start(self, *, wait: bool = True) -> float:
         """Start, and unless told otherwise wait until it answers; returns the seconds that took."""
@@ -225,7 +247,7 @@ class DaemonProcess:
         wanted += [(self.ports.imap, b"* OK")] if "imap" in self._roles else []
         deadline = time.monotonic() + timeout_s
         for port, greeting in wanted:
-            while not _greets(port, greeting, deadline):
+            while not _greets(self.host, port, greeting, deadline):
                 if not self.running:
                     raise NotReady(f"the daemon ended with {self.wait()}:\n{self.log_tail()}")
                 if time.monotonic() > deadline:
@@ -277,15 +299,15 @@ class DaemonProcess:
         return load(self.config_path, {}).settings
 
 
-def _greets(port: int, greeting: bytes, deadline: float) -> bool:
+def _greets(host: str, port: int, greeting: bytes, deadline: float) -> bool:
     try:
-        with socket.create_connection((HOST, port), timeout=max(0.05, deadline - time.monotonic())) as peer:
+        with socket.create_connection((host, port), timeout=max(0.05, deadline - time.monotonic())) as peer:
             return peer.recv(512).startswith(greeting)
     except OSError:
         return False
 
 
-async def _seed(config_path: Path, addresses: Sequence[str]) -> None:
+async def _with_services(config_path: Path, work: Callable[[Appliance, Scope], Awaitable[T]]) -> T:
     settings = load(config_path, {}).settings
     settings.server.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Only the queue, which is built but not run: no port is taken.
@@ -301,9 +323,7 @@ async def _seed(config_path: Path, addresses: Sequence[str]) -> None:
             system=True,
             scopes=frozenset(ALL_SCOPES),
         )
-        await appliance.identity.domains.create(root, NewDomain(name=DOMAIN))
-        for address in addresses:
-            await appliance.identity.accounts.create(root, NewAccount(address=address, password=PASSWORD))
+        return await work(appliance, root)
     finally:
         await appliance.close()
 
