@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 
 from server.domain.envelope import ConnectionInfo, TlsInfo
 from server.domain.ids import new_id
@@ -198,6 +199,8 @@ class SmtpServer:
             if context is None:
                 raise PeerGone
             tls = await connection.start_tls(context)
+        if is_within(connection.remote_ip, settings.exempt_networks):
+            settings = replace(settings, greeting_pause_s=0.0, unknown_pause_s=0.0)
         info = ConnectionInfo(
             listener=connection.listener.value,
             remote_ip=connection.remote_ip,
@@ -216,10 +219,8 @@ class SmtpServer:
             settings=settings,
             host=self,
         )
-        exempt = is_within(connection.remote_ip, settings.exempt_networks)
-        pause_s = 0.0 if exempt else settings.greeting_pause_s
         session = SmtpSession(connection, group, commands, listener=connection.listener, settings=settings)
-        return await session.run(pause_s=pause_s)
+        return await session.run()
 
     def _now(self) -> float:
         return self._loop.time() if self._loop is not None else 0.0

@@ -47,18 +47,15 @@ class SmtpSession:
         self._errors = 0
         self._since_mail = 0
 
-    async def run(self, *, pause_s: float) -> bool:
+    async def run(self) -> bool:
         """Greet, converse, say the last word; returns when the connection is to be closed.
-
-        Args:
-            pause_s: Wait before the greeting, for clients that can't.
 
         Returns:
             Whether the client may still be sending.
         """
         lingers = True
         try:
-            if await self._greet(pause_s):
+            if await self._greet():
                 await self._converse()
                 lingers = self._wire.has_input
         except Expired as end:
@@ -74,13 +71,13 @@ class SmtpSession:
         self._group.flush()
         return lingers
 
-    async def _greet(self, pause_s: float) -> bool:
+    async def _greet(self) -> bool:
         """220, unless the peer is refused or spoke first (RFC 5321 §3.1, §4.3.1)."""
         refusal = await self._commands.begin()
         if refusal is not None:
             self._group.add(refusal)
             return False
-        await asyncio.sleep(pause_s)
+        await asyncio.sleep(self._settings.greeting_pause_s)
         if self._wire.has_input:
             self._hang_up_on_tls()
             log.info("smtp.talked_first")

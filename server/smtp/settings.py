@@ -15,7 +15,7 @@ class SmtpSettings:
     """What an administrator may choose; the rest stands in `protocol.smtp.limits`.
 
     Attributes:
-        exempt_networks: Peers without per-address limits and without the pause before the greeting.
+        exempt_networks: Peers without per-address limits and without the two pauses.
         trusted_proxies: Peers that begin every connection with a PROXY header.
         greeting_pause_s: Wait before 220, in which an honest client says nothing (RFC 5321 §3.1).
         unknown_pause_s: Wait before the answer that ends a transaction in which no recipient was known.

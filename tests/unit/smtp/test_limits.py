@@ -247,7 +247,7 @@ def test_addresses_have_one_spelling() -> None:
 
 async def test_a_sweep_of_unknown_recipients_waits() -> None:
     """security.md T06."""
-    async with running_edge(unknown_pause_s=0.1) as edge:
+    async with running_edge(exempt_networks=(), greeting_pause_s=0.0, unknown_pause_s=0.1) as edge:
         client = await edge.connect()
         await client.ask(b"EHLO c.example")
         await client.ask(b"MAIL FROM:<>")
@@ -255,6 +255,15 @@ async def test_a_sweep_of_unknown_recipients_waits() -> None:
         started = time.monotonic()
         await client.ask(b"RSET")
         assert time.monotonic() - started > 0.09
+
+
+async def test_a_trusted_peer_does_not_wait() -> None:
+    async with running_edge(greeting_pause_s=60.0, unknown_pause_s=60.0) as edge:
+        client = await edge.connect()
+        await client.ask(b"EHLO c.example")
+        await client.ask(b"MAIL FROM:<>")
+        await client.ask(b"RCPT TO:<zz@example.org>")
+        assert (await client.ask(b"RSET"))[:3] == b"250"
 
 
 async def test_a_late_decision_is_451_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
