@@ -92,8 +92,7 @@ def edited(text: str, path: Path, edit: Callable[[ConfigMap], None]) -> str:
     writer.width = 4096
     out = io.StringIO()
     writer.dump(document, out)
-    result = out.getvalue()
-    return result if text else _EMPTY + result
+    return out.getvalue()
 
 
 def scalar(text: str) -> object:
@@ -186,7 +185,7 @@ def check_file(path: Path) -> list[str]:
         raise CliError("the configuration can not be checked", code=Exit.FAILED, why=str(error)) from None
     if done.returncode == 0:
         return []
-    told = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    told = [line.removeprefix("mairustd: ") for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     return told or [f"mairustd check-config ended with {done.returncode}"]
 
 
@@ -211,7 +210,7 @@ def replace_file(path: Path, text: str, *, check: bool = True) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, mode)
-        if owner is not None and os.geteuid() == 0:
+        if os.geteuid() == 0:
             os.chown(name, *owner)
         faults = check_file(Path(name)) if check else []
         if faults:
@@ -226,9 +225,10 @@ def replace_file(path: Path, text: str, *, check: bool = True) -> None:
     os.close(folder)
 
 
-def _mode_and_owner(path: Path) -> tuple[int, tuple[int, int] | None]:
+def _mode_and_owner(path: Path) -> tuple[int, tuple[int, int]]:
+    """A new file belongs to the group of its folder, which the daemon is in."""
     if not path.exists():
-        return 0o640, None
+        return 0o640, (os.geteuid(), path.parent.stat().st_gid)
     status = path.stat()
     return status.st_mode & 0o777, (status.st_uid, status.st_gid)
 
