@@ -37,9 +37,10 @@ from server.domain.queue import (
     QueuedRecipient,
 )
 from server.services.queue.courier import Claim, Courier
-from server.services.queue.dsn import Notice, Reporter
+from server.services.queue.dsn import Reporter
 from server.services.queue.local import LocalCourier, Prepared
 from server.services.queue.remote import Host, RemoteCourier
+from server.services.queue.report import compose_notice
 from server.services.queue.retry import policy_from
 from server.services.queue.runner import QueueRunner
 from server.services.queue.session import ClientTls
@@ -161,13 +162,6 @@ class FakeMailstore:
         return Prepared(refusals=refusals, store=store if taken else None)
 
 
-def compose_plainly(notice: Notice) -> bytes:
-    """A report whose octets tests can look into without MIME."""
-    lines = [f"Subject: {notice.action.value}", f"To: {notice.message.sender}", ""]
-    lines += [f"{one.recipient.recipient} {one.attempt.reply.text}" for one in notice.outcomes]
-    return "\r\n".join([*lines, "", ""]).encode() + notice.original
-
-
 class QueueRig:
     """What a test of the queue holds."""
 
@@ -196,24 +190,26 @@ class QueueRig:
             port=port,
         )
 
-    def runner(self, courier: Courier, *, host_id: str = "host-1") -> QueueRunner:
+    def reporter(self) -> Reporter:
         async def is_local(domain: str) -> bool:
             return domain == "ours.test"
 
-        reporter = Reporter(
+        return Reporter(
             database=self.database,
             blob_store=self.blob_store,
             clock=self.clock,
             hostname="mx.ours.test",
             is_local=is_local,
-            compose=compose_plainly,
+            compose=compose_notice,
             expire_after=lambda: datetime.timedelta(seconds=self.settings.queue.expire_after),
         )
+
+    def runner(self, courier: Courier, *, host_id: str = "host-1") -> QueueRunner:
         settler = Settler(
             database=self.database,
             clock=self.clock,
             policy=lambda: policy_from(self.settings.queue),
-            reporter=reporter,
+            reporter=self.reporter(),
         )
         return QueueRunner(
             database=self.database,
@@ -227,7 +223,11 @@ class QueueRig:
 
     async def put(self, *addresses: str, body: bytes = BODY, **changes: Any) -> QueuedMessage:
         """Queue one message to remote addresses; `notify`, `kind` and the like go to the recipients."""
-        mine = {k: changes.pop(k) for k in ("notify", "orcpt", "kind", "status", "due_at") if k in changes}
+        mine = {
+            k: changes.pop(k)
+            for k in ("notify", "orcpt", "kind", "status", "due_at", "attempts", "last_reply")
+            if k in changes
+        }
         queued = message(now=self.clock.now(), **changes)
         await enqueue(self.database, queued, [recipient(queued, address, **mine) for address in addresses], body)
         return queued

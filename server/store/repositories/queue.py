@@ -144,7 +144,7 @@ def _waiting(status: DeliveryStatus, excluded: Sequence[str]) -> ColumnElement[b
 
 
 def _claim_clause(status: DeliveryStatus, excluded: Sequence[str], *, skip_locked: bool) -> Update:
-    due: Select[tuple[str]] = (
+    due: Select[str] = (
         select(_R.id)
         .where(_waiting(status, excluded), _R.due_at <= bindparam("b_now"))
         .order_by(_R.due_at)
@@ -172,7 +172,7 @@ def _claim_statement(status: DeliveryStatus, excluded: Sequence[str]) -> Stateme
     )
 
 
-def _next_due_clause(status: DeliveryStatus, excluded: Sequence[str]) -> Select[tuple[int]]:
+def _next_due_clause(status: DeliveryStatus, excluded: Sequence[str]) -> Select[int]:
     return select(_R.due_at).where(_waiting(status, excluded)).order_by(_R.due_at).limit(1)
 
 
@@ -327,6 +327,44 @@ async def settle(tx: Transaction, settled: Settled, *, owner: str) -> bool:
     )
     if changed:
         await tx.execute(_INSERT_ATTEMPT, _attempt_params(recipient, attempt))
+    return changed > 0
+
+
+_SETTLE_WAITING = prepared(
+    update(queued_recipients)
+    .where(
+        _R.id == bindparam("b_id"),
+        _R.status == bindparam("b_was"),
+        _R.attempts == bindparam("b_tried"),
+    )
+    .values(
+        status=bindparam("b_status"),
+        hold_reason="",
+        attempts=bindparam("b_attempts"),
+        last_reply=bindparam("b_last_reply"),
+        updated_at=bindparam("b_now"),
+        finished_at=bindparam("b_now"),
+    )
+)
+
+
+async def settle_waiting(tx: Transaction, settled: Settled) -> bool:
+    """End a delivery that nobody is sending, as an administrator's attempt; False when it is not as it was read."""
+    recipient = settled.recipient
+    changed = await tx.execute(
+        _SETTLE_WAITING,
+        {
+            "b_id": recipient.id,
+            "b_was": recipient.status.value,
+            "b_tried": recipient.attempts,
+            "b_status": settled.status.value,
+            "b_attempts": recipient.attempts + 1,
+            "b_last_reply": _text(settled.attempt.reply.text),
+            "b_now": tx.now_us,
+        },
+    )
+    if changed:
+        await tx.execute(_INSERT_ATTEMPT, _attempt_params(recipient, settled.attempt))
     return changed > 0
 
 
