@@ -43,7 +43,7 @@ from server.services.identity.tokens import TokenService
 from server.services.identity.writer import DirectoryWriter
 from server.services.mailstore.mailboxes import create_default_mailboxes
 from server.services.mailstore.store import MailStore
-#QA
+from server.services.queue.admin import QueueAdmin
 from server.services.queue.capture import CaptureCourier
 from server.services.queue.courier import Courier
 from server.services.queue.dsn import Reporter
@@ -125,7 +125,7 @@ class Mail:
     reception: Reception
     submission: SubmissionService
     runner: QueueRunner
-#QA2
+    queue_admin: QueueAdmin
     mailstore: MailStore
     retention: Retention
 
@@ -330,7 +330,7 @@ def _mail(live: Live, adapters: Adapters, identity: Identity, host: Host) -> Mai
             wake_queue=runner.wake,
         ),
         runner=runner,
-#QA3
+        queue_admin=QueueAdmin(database=database, clock=clock, reporter=reporter, wake=runner.wake),
         mailstore=MailStore(database=database, blobs=blobs, notifier=adapters.notifier, clock=clock, worker=worker),
         retention=Retention(database=database, files=blobs, clock=clock, settings=live, owner=live().server.hostname),
     )

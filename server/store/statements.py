@@ -79,12 +79,17 @@ def compile_clause(clause: ClauseElement, dialect: DialectName) -> Compiled:
     kwargs: dict[str, Any] = {}
     if isinstance(clause, Insert) and not clause._values and not clause._multi_values and clause.select is None:
         kwargs["column_keys"] = [column.name for column in clause.table.columns]
-    compiled = clause.compile(dialect=_DIALECTS[dialect], compile_kwargs={"render_postcompile": True}, **kwargs)
-    names: Sequence[str] = getattr(compiled, "positiontup", None) or ()
-    bound = compiled.params
-    required = {key for key, bind in compiled.binds.items() if bind.required}  # type: ignore[attr-defined]
-    defaults = {key: value for key, value in bound.items() if key not in required}
-    return Compiled(compiled.string, names, defaults)
+    compiled = clause.compile(dialect=_DIALECTS[dialect], **kwargs)
+    values = {name: bind.effective_value for name, bind in compiled.binds.items()}  # type: ignore[attr-defined]
+    required = {name for name, bind in compiled.binds.items() if bind.required}  # type: ignore[attr-defined]
+    sql, names = compiled.string, getattr(compiled, "positiontup", None) or ()
+    if compiled.post_compile_params or compiled.literal_execute_params:  # type: ignore[attr-defined]
+        # IN lists are known now: they are written out, as the executing engine would do (`render_postcompile` alone
+        # refuses statements that have parameters still to come).
+        expanded = compiled._process_parameters_for_postcompile(dict(values))  # type: ignore[attr-defined]
+        sql, names = expanded.statement, expanded.positiontup or ()
+        values |= expanded.additional_parameters
+    return Compiled(sql, names, {name: value for name, value in values.items() if name not in required})
 
 
 def compiled_for(stmt: Executable, dialect: DialectName) -> Compiled:

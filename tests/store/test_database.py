@@ -158,3 +158,11 @@ async def test_postgres_restart_fails_units_and_heals_by_itself(postgres: Postgr
                 await asyncio.sleep(0.1)
         assert await _get(store, "before") == "1"
         assert await _get(store, "during") is None
+
+
+async def test_an_in_list_and_a_parameter_still_to_come_share_a_statement(store: Database) -> None:
+    statement = prepared(select(meta.c.key).where(meta.c.key.in_(["a", "b"]), meta.c.value >= bindparam("b_least")))
+    for key, value in (("a", "1"), ("b", "2"), ("c", "3")):
+        await store.write("put", lambda tx, key=key, value=value: _put(tx, key, value))
+    rows = await store.read("in", lambda tx: tx.fetch(statement, {"b_least": "2"}))
+    assert [row["key"] for row in rows] == ["b"]

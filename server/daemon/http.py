@@ -1,0 +1,122 @@
+"""The HTTP service of the appliance: its sockets at once, its stack only after the mail listeners are up.
+
+- The sockets are bound when the daemon is built, so a wrong port stops the start; requests wait in the backlog until
+  the application has been imported, which takes some hundred milliseconds (architecture.md §7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import grp
+import socket
+from typing import TYPE_CHECKING
+
+from server.daemon.service import Host, Service
+from server.services.identity.callers import CallerService
+from server.services.identity.idempotency import IdempotencyService
+from server.services.upkeep.status import Certificate, Listener, StatusService
+from server.telemetry.log import get_logger
+
+if TYPE_CHECKING:
+    from server.api.server import HttpService
+    from server.api.services import ApiServices
+    from server.daemon.bootstrap import Appliance
+
+log = get_logger("api")
+
+
+def http_service(appliance: Appliance, host: Host) -> Service:
+    """The API on the admin socket and on TCP."""
+    server = appliance.live().server
+    unix = host.sockets.unix("api", server.admin_socket, group=server.admin_group)
+    tcp = host.sockets.tcp("rest", server.api_bind, server.api_port)
+    return _Http(appliance, host, unix, tcp).service()
+
+
+class _Http:
+    """Builds the application in `start`, serves it in `run`."""
+
+    def __init__(self, appliance: Appliance, host: Host, unix: list[socket.socket], tcp: list[socket.socket]) -> None:
+        self._appliance = appliance
+        self._host = host
+        self._unix = unix
+        self._tcp = tcp
+        self._http: HttpService | None = None
+        self._draining = False
+
+    def service(self) -> Service:
+        return Service(name="http", critical=True, start=self._start, run=self._run, drain=self._drain)
+
+    async def _start(self) -> None:
+        # The mail listeners' tasks run first; then the import holds the loop once, before READY.
+        await asyncio.sleep(0)
+        from server.api.app import create_app
+        from server.api.server import HttpService
+
+        app = create_app(self._services())
+        self._http = HttpService(app, unix=self._unix, tcp=self._tcp)
+
+    async def _run(self) -> None:
+        if self._http is not None:
+            await self._http.serve()
+
+    async def _drain(self, grace_s: float) -> None:
+        self._draining = True
+        if self._http is not None:
+            await self._http.drain(grace_s)
+
+    def _services(self) -> ApiServices:
+        from importlib.metadata import version
+
+        from server.api.services import ApiServices
+
+        appliance = self._appliance
+        adapters, identity = appliance.adapters, appliance.identity
+        database, clock = adapters.database, adapters.clock
+        return ApiServices(
+            clock=clock,
+            settings=appliance.live,
+            callers=CallerService(database, identity.tokens, clock),
+            idempotency=IdempotencyService(database, clock),
+            tenants=identity.tenants,
+            domains=identity.domains,
+            domain_aliases=identity.domain_aliases,
+            accounts=identity.accounts,
+            aliases=identity.aliases,
+            tokens=identity.tokens,
+            status=StatusService(
+                database=database,
+                blobs=adapters.blobs,
+                clock=clock,
+                settings=appliance.live,
+                version=version("mairust"),
+                listeners=self._listeners,
+                certificate=self._certificate,
+                draining=lambda: self._draining,
+            ),
+            cursor_key=adapters.box.derive("cursors"),
+            admin_gid=_group(appliance.live().server.admin_group),
+        )
+
+    def _listeners(self) -> list[Listener]:
+        server = self._appliance.live().server
+        ports = {
+            "smtp": server.smtp_port,
+            "submission": server.submission_port,
+            "submissions": server.submissions_port,
+            "imap": server.imap_port,
+            "imaps": server.imaps_port,
+            "api": server.api_port,
+        }
+        return [Listener(name=name, port=port) for name, port in ports.items() if port]
+
+    def _certificate(self) -> Certificate:
+        info = self._appliance.adapters.tls.info
+        return Certificate(not_after=info.not_after, self_signed=info.self_signed)
+
+
+def _group(name: str) -> int | None:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
