@@ -6,13 +6,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
 import stringprep
 import unicodedata
 
-from server.protocol.sasl.scram import ScramCredential
+from server.protocol.sasl.scram import ScramCredential, derive_credential
 
 ITERATIONS = 10_000
 """PBKDF2 rounds of new keys; RFC 7677 §4 asks for at least 4096."""
@@ -27,14 +26,7 @@ def derive(password: bytes, *, salt: bytes | None = None, iterations: int = ITER
         salt: None makes a fresh one.
     """
     salt = os.urandom(SALT_OCTETS) if salt is None else salt
-    salted = hashlib.pbkdf2_hmac("sha256", prepare(password), salt, iterations)
-    client_key = hmac.digest(salted, b"Client Key", "sha256")
-    return ScramCredential(
-        salt=salt,
-        iterations=iterations,
-        stored_key=hashlib.sha256(client_key).digest(),
-        server_key=hmac.digest(salted, b"Server Key", "sha256"),
-    )
+    return derive_credential(prepare(password), salt=salt, iterations=iterations)
 
 
 def imitation(login: str, secret: bytes) -> ScramCredential:
