@@ -13,11 +13,12 @@ import typer
 from mairust_cli.client.api import Json
 from mairust_cli.exits import Exit
 from mairust_cli.output.escape import safe
-from mairust_cli.output.table import plain_cell, table_lines
+from mairust_cli.output.table import cut_middle, plain_cell, table_lines
 
 if TYPE_CHECKING:
     from mairust_cli.runtime import Runtime
 
+VALUE_WIDTH = 60
 _NAGIOS = ("OK", "WARNING", "CRITICAL")
 
 
@@ -60,6 +61,14 @@ def _words(check: Json) -> str:
     return f"{plain_cell(check.get('id'))}: {found or '-'}" + (f", wanted {wanted}" if wanted else "") + f" ({subject})"
 
 
+def _line(check: Json, width: int) -> str:
+    """Subject, what was found, and what is wanted when that differs; long values are cut unless `width` is 0."""
+    found, wanted = plain_cell(check.get("found")) or "-", plain_cell(check.get("wanted"))
+    if width:
+        found, wanted = cut_middle(found, width), cut_middle(wanted, width)
+    return f"{plain_cell(check.get('subject'))}: {found}" + (f", wanted {wanted}" if _rank(check) and wanted else "")
+
+
 def _print(run: Runtime, checks: Sequence[Json], every: bool, seconds: float) -> None:
     counts = [sum(1 for check in checks if _rank(check) == rank) for rank in range(3)]
     signs = [run.out.symbol(name) for name in ("ok", "warning", "error")]
@@ -74,8 +83,7 @@ def _print(run: Runtime, checks: Sequence[Json], every: bool, seconds: float) ->
     cells = [
         [
             f"{run.out.sign(('ok', 'warning', 'error')[_rank(check)])} {plain_cell(check.get('id'))}",
-            f"{plain_cell(check.get('subject'))}: {plain_cell(check.get('found')) or '-'}"
-            + (f", wanted {plain_cell(check.get('wanted'))}" if _rank(check) and check.get("wanted") else ""),
+            _line(check, 0 if run.out.format == "wide" else VALUE_WIDTH),
         ]
         for check in shown
     ]

@@ -30,7 +30,9 @@ def state_words(status: Json) -> str:
 def counts_words(status: Json) -> str:
     """`3 domains, 41 accounts`."""
     counts = part(status, "counts")
-    return f"{number(counts.get('domains'))} domains, {number(counts.get('accounts'))} accounts"
+    return ", ".join(
+        f"{number(counts.get(key))} {key[:-1] if counts.get(key) == 1 else key}" for key in ("domains", "accounts")
+    )
 
 
 def today_words(status: Json) -> str:

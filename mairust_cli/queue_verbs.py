@@ -94,7 +94,7 @@ def _by_ids(run: Runtime, kind: Verb, references: list[str], dry_run: bool) -> N
     waiting = [] if all(is_uuid(ref) for ref in references) else list(run.client.pages("/queue"))
     ids = [find_id(ref, waiting, kind="delivery", key="id") for ref in references]
     if dry_run:
-        run.out.made({"count": len(ids), "ids": ids}, f"would be {kind.past}: {len(ids)}", name="count")
+        run.out.made({"matched": len(ids), "ids": ids}, f"would be {kind.past}: {len(ids)}", name="matched")
         return
     if not kind.mild or len(ids) > 1:
         shown = ", ".join(safe(ref) for ref in references[:3]) + (" ..." if len(references) > 3 else "")
@@ -114,13 +114,13 @@ def _by_ids(run: Runtime, kind: Verb, references: list[str], dry_run: bool) -> N
 def _by_filter(run: Runtime, kind: Verb, filters: Json, every: bool, dry_run: bool, confirm: Sequence[str]) -> None:
     body: Json = {"filter": filters, "action": kind.name}
     plan = run.client.post("/queue/bulk", {**body, "dry_run": True})
-    count = _number(plan, "count", "matched", "total")
+    count = _number(plan, "matched")
     for sample in items_of(plan.get("samples"))[:3]:
         ident = plain_cell(sample.get("id"))[-8:]
         sender = plain_cell(sample.get("from")) or "<>"
         run.out.note(f"  {ident}  {sender} -> {plain_cell(sample.get('recipient'))}  {reply_text(sample)}")
     if dry_run:
-        run.out.made(plan, f"would be {kind.past}: {count}", name="count")
+        run.out.made(plan, f"would be {kind.past}: {count}", name="matched")
         return
     if not count:
         run.out.done("nothing matches")
@@ -130,8 +130,7 @@ def _by_filter(run: Runtime, kind: Verb, filters: Json, every: bool, dry_run: bo
     elif not (kind.mild and count == 1):
         run.confirm(f"{kind.name.capitalize()} {count} deliveries?")
     answer = run.client.post("/queue/bulk", {**body, "dry_run": False})
-    failed = _number(answer, "failed", "skipped")
-    _tell(run, kind, _number(answer, "done", "count", "matched") if "done" in answer else count - failed, failed)
+    _tell(run, kind, _number(answer, "done"), _number(answer, "failed"))
 
 
 def _tell(run: Runtime, kind: Verb, done: int, failed: int) -> None:
@@ -145,9 +144,6 @@ def _tell(run: Runtime, kind: Verb, done: int, failed: int) -> None:
         run.out.record({"action": kind.name, "done": done, "failed": failed}, name="done")
 
 
-def _number(answer: Json, *keys: str) -> int:
-    for key in keys:
-        value = answer.get(key)
-        if isinstance(value, int):
-            return value
-    return 0
+def _number(answer: Json, key: str) -> int:
+    value = answer.get(key)
+    return value if isinstance(value, int) else 0

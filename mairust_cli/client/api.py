@@ -99,6 +99,13 @@ class Client:
         except ValueError:
             raise _unreadable(answer) from None
 
+    def text(self, path: str, query: Query | None = None) -> str:
+        """GET an answer that is text."""
+        answer = self.send("GET", PREFIX + self._scoped(path), query=query)
+        if answer.status >= 400:
+            raise problem_of(answer)
+        return answer.body.decode("utf-8", "replace")
+
     def send(self, method: str, target: str, *, query: Query | None = None, body: object = None) -> Answer:
         """One request to a whole path (with `/api/v1`, or `/health`), whatever its status."""
         known = {key: _query_text(value) for key, value in (query or {}).items() if value is not None and value != ""}
@@ -275,7 +282,11 @@ def problem_of(answer: Answer) -> CliError:
     code = str(problem.get("code") or "")
     request_id = str(problem.get("request_id") or answer.request_id)
     detail = str(problem.get("detail") or "")
-    faults = [f"{fault.get('pointer', '')}: {fault.get('detail', '')}" for fault in items_of(problem.get("errors"))]
+    faults = [
+        f"{fault.get('pointer', '')}: {fault.get('detail', '')}"
+        for fault in items_of(problem.get("errors"))
+        if fault.get("detail") != detail
+    ]
     why = "; ".join(part for part in (detail, *faults) if part) or code
     if request_id:
         why = f"{why}   [request {request_id}]".lstrip()

@@ -8,7 +8,8 @@ import typer
 
 from mairust_cli.client.api import items_of, segment
 from mairust_cli.exits import CliError, Exit
-from mairust_cli.output.table import Column, Row, plain_cell
+from mairust_cli.output.escape import safe
+from mairust_cli.output.table import Column, Row
 from mairust_cli.runtime import Runtime, runtime
 from mairust_cli.shell import noun, verb
 
@@ -28,12 +29,14 @@ def dns_show(
     run = runtime(ctx)
     if form not in ("table", "zone"):
         raise CliError(f"--format takes table or zone, not '{form}'", code=Exit.USAGE, why="formats of DNS records")
-    records = items_of(run.client.call("GET", f"/domains/{segment(name)}/dns", query={"format": "json"}))
+    path = f"/domains/{segment(name)}/dns"
+    if form == "zone":
+        lines = run.client.text(path, {"format": "zone"}).rstrip("\n").split("\n")
+        run.out.data("\n".join("\t".join(safe(part) for part in line.split("\t")) for line in lines))
+        return
+    records = items_of(run.client.call("GET", path))
     if missing:
         records = [record for record in records if record.get("state") in ("missing", "wrong")]
-    if form == "zone":
-        run.out.data("\n".join(_zone_line(record) for record in records))
-        return
     cut = 0 if run.out.format == "wide" else 60
     columns = (
         Column(name="state", read=lambda row: _state(run, row)),
@@ -51,10 +54,3 @@ def _state(run: Runtime, row: Row) -> str:
     if run.out.format not in ("table", "wide") or not severity:
         return str(row.get("state") or "")
     return f"{run.out.sign(severity)} {word}"
-
-
-def _zone_line(record: Row) -> str:
-    """One line of a zone file (RFC 1035 §5.1); the value is already in presentation form."""
-    name = plain_cell(record.get("name")).rstrip(".")
-    kind, value = plain_cell(record.get("type")), plain_cell(record.get("value"))
-    return f"{name}.\t{plain_cell(record.get('ttl') or 3600)}\tIN\t{kind}\t{value}"

@@ -160,7 +160,7 @@ def flush(ctx: typer.Context, domain: Domain = None) -> None:
     run = runtime(ctx)
     body: Json = {"filter": {"domain": domain} if domain else {}, "action": "retry", "dry_run": False}
     answer = run.client.post("/queue/bulk", body)
-    run.out.made(answer, f"retrying {plain_cell(answer.get('count', answer.get('matched', 0)))} now", name="count")
+    run.out.made(answer, f"retrying {plain_cell(answer.get('done'))} now", name="done")
 
 
 @verb(app, "pause", "mairust queue pause --to bigmail.example", "mairust queue pause --all --yes")

@@ -241,6 +241,8 @@ class FakeApi:
         return page
 
     def _domains(self, request: Request, rest: list[str]) -> tuple[int, Any]:
+        if rest[1:] == ["dns"] and request.query.get("format") == "zone":
+            return 200, f"{rest[0]}.\t3600\tIN\tMX\t10 mail.example.com.\n".encode()
         if rest[1:] == ["dns"]:
             return 200, [
                 {
@@ -291,7 +293,7 @@ class FakeApi:
         if rest == ["bulk"]:
             rows = self.state.queue
             failed = 0 if request.body["dry_run"] else self.state.bulk_failed
-            return 200, {"count": len(rows), "done": len(rows) - failed, "failed": failed, "samples": rows[:3]}
+            return 200, {"matched": len(rows), "done": len(rows) - failed, "failed": failed, "samples": rows[:3]}
         if rest and rest[0] == "pauses":
             return self._pauses(request, rest[1:])
         if rest[1:] == ["attempts"]:
