@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from server.domain.ids import ModSeq, Uid
 from server.protocol.imap.flags import SYSTEM_NAMES, format_flags, format_keywords
 from server.protocol.imap.sequence import SequenceSet, positions
 from server.services.mailstore.sync import Change, MailboxView
+
+FLAG_LISTS_MAX = 500
+"""Formatted FLAGS lists a session keeps."""
 
 
 class SelectedMailbox:
@@ -28,6 +31,7 @@ class SelectedMailbox:
         self.uids = array("I")
         self.recent_from = 1
         self._keywords: set[str] = set()
+        self._flag_lists: dict[tuple[int, str, bool], bytes] = {}
         self._changed: dict[int, ModSeq] = {}
         self._expunged: set[int] = set()
 
@@ -104,9 +108,17 @@ class SelectedMailbox:
     def flags_of(self, uid: int) -> bytes | None:
         """The FLAGS list as this session sees it, None when the message is gone."""
         place = self.view.index(uid)
-        if place is None:
-            return None
-        return format_flags(self.view.flags[place], self.view.keywords[place], recent=self.is_recent(uid))
+        return None if place is None else self.flags_at(place, uid)
+
+    def flags_at(self, place: int, uid: int) -> bytes:
+        """As `flags_of`, for a message whose place in the view is known."""
+        key = (self.view.flags[place], self.view.keywords[place], uid >= self.recent_from)
+        found = self._flag_lists.get(key)
+        if found is None:
+            if len(self._flag_lists) >= FLAG_LISTS_MAX:
+                self._flag_lists.clear()
+            found = self._flag_lists[key] = format_flags(key[0], key[1], recent=key[2])
+        return found
 
     def flags_line(self) -> bytes:
         """FLAGS response: system flags and the keywords in use."""
@@ -119,28 +131,26 @@ class SelectedMailbox:
         names = SYSTEM_NAMES + format_keywords(sorted(self._keywords))
         return b"* OK [PERMANENTFLAGS (" + names + b" \\*)] Flags permitted\r\n"
 
-    def updates(self, *, expunge: bool) -> list[bytes]:
-        """Untagged responses for what changed since the last call; forgets what it returns.
+    def updates(self, *, expunge: bool) -> Iterator[bytes]:
+        """Untagged responses for what changed since the last call; forgets what it yields, so take all.
 
         Args:
             expunge: Whether EXPUNGE may be sent now; if not, it waits, and numbers stay as they are.
         """
-        lines: list[bytes] = []
         if expunge and self._expunged:
-            lines += self._expunge()
+            yield from self._expunge()
         last = self.uids[-1] if self.uids else 0
         fresh = self.view.uids[bisect_left(self.view.uids, last + 1) :]
         if fresh:
             self.uids.extend(fresh)
-            lines.append(b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(self.uids), self.recent_count))
+            yield b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(self.uids), self.recent_count)
         changed, self._changed = self._changed, {}
         if changed or fresh:
-            lines += self._new_keywords([*changed, *fresh])
+            yield from self._new_keywords([*changed, *fresh])
         for uid in sorted(changed):
             flags, number = self.flags_of(uid), self.number(uid)
             if flags is not None and number is not None:
-                lines.append(b"* %d FETCH (UID %d FLAGS %s)\r\n" % (number, uid, flags))
-        return lines
+                yield b"* %d FETCH (UID %d FLAGS %s)\r\n" % (number, uid, flags)
 
     def _expunge(self) -> list[bytes]:
         lines: list[bytes] = []

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from server.domain.errors import Unavailable
 from server.domain.flags import SEEN
 from server.domain.ids import Uid
 from server.imap.commands.store import BAD_NUMBER, GONE
@@ -23,9 +22,6 @@ from server.protocol.imap.fetch import BodySection, FetchAttribute, FetchItem
 from server.protocol.mime.section import extract, partial
 from server.protocol.mime.structure import Structure, parse_structure
 from server.services.mailstore.flags import FlagChange
-from server.telemetry.log import get_logger
-
-log = get_logger("imap")
 
 PAGE_MESSAGES = 200
 INLINE_PARSE_OCTETS = 256 * 1024
@@ -87,43 +83,46 @@ class _Fetch:
     async def rows(self, page: Sequence[tuple[int, Uid]]) -> None:
         """Answer for a page of messages without opening them."""
         rendered = await self._rendered(page)
+        lines: list[bytes] = []
         for number, uid in page:
-            line = self._line(uid, rendered)
+            line = self._line(number, uid, rendered)
             if line is None:
                 self.missing = True
-                continue
-            self._session.send(b"* %d FETCH (%s)\r\n" % (number, b" ".join(line)))
-            await self._session.pace()
+            else:
+                lines.append(b"* %d FETCH (%s)\r\n" % (number, b" ".join(line)))
+        self._session.send(b"".join(lines))
+        await self._session.pace()
 
     async def bodies(self, page: Sequence[tuple[int, Uid]]) -> None:
         """Answer for a page of messages with sections of their octets."""
         rendered = await self._rendered(page)
         numbers = {int(uid): number for number, uid in page}
         answered = 0
-        try:
-            async for uid, octets in self._session.mailstore.octets(self._selected.view, [uid for _, uid in page]):
-                line = self._line(uid, rendered)
-                if line is None:
-                    continue
-                answered += 1
-                self._session.send(b"* %d FETCH (%s" % (numbers[uid], b" ".join(line)))
-                await self._sections(octets, first=not line)
-                self._session.send(b")\r\n")
-                await self._session.pace()
-        except Unavailable as error:
-            log.warning("imap.unreadable_message", reason=error.public)
-            self.damaged = True
-        self.missing = self.missing or (answered < len(page) and not self.damaged)
+        async for uid, octets in self._session.mailstore.octets(self._selected.view, [uid for _, uid in page]):
+            line = self._line(numbers[uid], uid, rendered)
+            if line is None:
+                continue
+            answered += 1
+            if octets is None:
+                self.damaged = True
+                continue
+            self._session.send(b"* %d FETCH (%s" % (numbers[uid], b" ".join(line)))
+            await self._sections(octets, first=not line)
+            self._session.send(b")\r\n")
+            await self._session.pace()
+        self.missing = self.missing or answered < len(page)
 
     async def _rendered(self, page: Sequence[tuple[int, Uid]]) -> dict[int, _Rendered]:
         if not self._wants_rendered:
             return {}
         return await self._session.mailstore.rendered(self._selected.view, [uid for _, uid in page])
 
-    def _line(self, uid: int, rendered: dict[int, _Rendered]) -> list[bytes] | None:
+    def _line(self, number: int, uid: int, rendered: dict[int, _Rendered]) -> list[bytes] | None:
         """The items that need no octets, in the order asked for; None when the message is gone."""
         view = self._selected.view
-        place = view.index(uid)
+        uids = view.uids
+        # Mostly session and view number alike; a search is for the rest.
+        place = number - 1 if number <= len(uids) and uids[number - 1] == uid else view.index(uid)
         stored = rendered.get(uid)
         if place is None or (self._wants_rendered and stored is None):
             return None
@@ -133,7 +132,7 @@ class _Fetch:
                 case FetchAttribute.UID:
                     parts.append(b"UID %d" % uid)
                 case FetchAttribute.FLAGS:
-                    parts.append(b"FLAGS " + (self._selected.flags_of(uid) or b"()"))
+                    parts.append(b"FLAGS " + self._selected.flags_at(place, uid))
                 case FetchAttribute.INTERNALDATE:
                     instant = _EPOCH + timedelta(microseconds=view.internal_dates_us[place])
                     parts.append(b"INTERNALDATE " + format_date_time(instant))
@@ -145,7 +144,7 @@ class _Fetch:
                 case BodySection():
                     pass
         if uid in self._seen and FetchAttribute.FLAGS not in self._items:
-            parts.append(b"FLAGS " + (self._selected.flags_of(uid) or b"()"))
+            parts.append(b"FLAGS " + self._selected.flags_at(place, uid))
         return parts
 
     async def _sections(self, octets: bytes, *, first: bool) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 
+from server.domain.errors import Unavailable
 from server.domain.ids import AccountId, Uid
 from server.domain.ports import BlobStore
 from server.services.mailstore.sync import MailboxView
@@ -30,16 +31,20 @@ class MessageOctets:
         self._cache: OrderedDict[tuple[AccountId, str], bytes] = OrderedDict()
         self._cached_octets = 0
 
-    async def read_all(self, view: MailboxView, uids: Sequence[int]) -> AsyncIterator[tuple[Uid, bytes]]:
+    async def read_all(self, view: MailboxView, uids: Sequence[int]) -> AsyncIterator[tuple[Uid, bytes | None]]:
         """Yield the octets of those messages that exist among `uids` (ascending), in order.
 
-        Raises:
-            Unavailable: A message is missing or damaged in the blob store.
+        None stands for a message that is missing or damaged in the blob store; the blob store has logged it.
         """
         for page in _pages(view, uids):
             sources = await self._sources(view, page)
             for source in sources:
-                yield source.uid, await self._read(view.account_id, source)
+                try:
+                    octets = await self._read(view.account_id, source)
+                except Unavailable:
+                    yield source.uid, None
+                else:
+                    yield source.uid, octets
 
     async def _sources(self, view: MailboxView, uids: Sequence[int]) -> list[Source]:
         return await self._database.read(

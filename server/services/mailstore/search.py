@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Protocol, assert_never
 
+from server.domain.errors import Unavailable
 from server.domain.ids import Uid
 from server.domain.ports import Worker
 from server.protocol.imap.dates import MONTHS
@@ -81,7 +82,7 @@ class Reader(Protocol):
 
     async def texts(self, view: MailboxView, uids: Sequence[int]) -> dict[int, tuple[bytes, str]]: ...
 
-    def octets(self, view: MailboxView, uids: Sequence[int]) -> AsyncIterator[tuple[Uid, bytes]]: ...
+    def octets(self, view: MailboxView, uids: Sequence[int]) -> AsyncIterator[tuple[Uid, bytes | None]]: ...
 
 
 @dataclass(slots=True)
@@ -157,6 +158,8 @@ async def _by_octets(
     batch: list[tuple[Facts, bytes]] = []
     size = 0
     async for uid, octets in reader.octets(scope.view, list(waiting)):
+        if octets is None:
+            raise Unavailable("a message can't be read now")
         batch.append((waiting[uid], octets))
         size += len(octets)
         if size >= BATCH_OCTETS:

@@ -216,8 +216,8 @@ class MailStore:
             "mailstore.texts", lambda tx: messages.texts(tx, view.account_id, view.mailbox_id, uids)
         )
 
-    def octets(self, view: MailboxView, uids: Sequence[int]) -> AsyncIterator[tuple[Uid, bytes]]:
-        """The messages' octets one after the other, by ascending UID."""
+    def octets(self, view: MailboxView, uids: Sequence[int]) -> AsyncIterator[tuple[Uid, bytes | None]]:
+        """The messages' octets one after the other, by ascending UID; None for one that can't be read."""
         return self._octets.read_all(view, uids)
 
     async def search(

@@ -12,7 +12,7 @@ import asyncio
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -26,6 +26,10 @@ from server.store.repositories import mailboxes, messages
 from server.store.transaction import Row, Transaction
 
 REREAD_S = 60.0
+PAGE_ROWS = 2000
+"""Rows taken at once: a few milliseconds of the loop on PostgreSQL."""
+SLICE_ROWS = 500
+"""Changes applied between two turns of the loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +53,66 @@ class Follower(Protocol):
         ...
 
 
-class MailboxView:
-    """All messages of one mailbox that are not expunged, by ascending UID, in columns of equal length."""
+class Columns:
+    """One value of each message, by ascending UID, in arrays of equal length."""
 
-    def __init__(self, database: Database, clock: Clock, account_id: AccountId, mailbox_id: MailboxId) -> None:
-        self.account_id = account_id
-        self.mailbox_id = mailbox_id
+    __slots__ = ("flags", "internal_dates_us", "keywords", "modseqs", "sizes", "uids")
+
+    def __init__(self) -> None:
         self.uids = array("I")
         self.flags = array("B")
         self.keywords: list[str] = []
         self.modseqs = array("Q")
         self.sizes = array("Q")
         self.internal_dates_us = array("q")
+
+    def extend(self, rows: Sequence[Row]) -> None:
+        """Add rows of `messages.load` at the end."""
+        if not rows:
+            return
+        columns = list(zip(*cast("Iterable[Iterable[object]]", rows), strict=True))
+        self.uids.extend(cast("Iterable[int]", columns[0]))
+        self.flags.extend(cast("Iterable[int]", columns[1]))
+        self.keywords.extend(map(sys.intern, cast("Iterable[str]", columns[2])))
+        self.modseqs.extend(cast("Iterable[int]", columns[3]))
+        self.sizes.extend(cast("Iterable[int]", columns[4]))
+        self.internal_dates_us.extend(cast("Iterable[int]", columns[5]))
+
+    def append(self, row: Row) -> None:
+        self.uids.append(cast(int, row[0]))
+        self.flags.append(cast(int, row[1]))
+        self.keywords.append(sys.intern(cast(str, row[2])))
+        self.modseqs.append(cast(int, row[3]))
+        self.sizes.append(cast(int, row[4]))
+        self.internal_dates_us.append(cast(int, row[5]))
+
+    def change(self, place: int, row: Row) -> None:
+        """Take over what can change of a message: flags, keywords, modseq."""
+        self.flags[place] = cast(int, row[1])
+        self.keywords[place] = sys.intern(cast(str, row[2]))
+        self.modseqs[place] = cast(int, row[3])
+
+    def without(self, gone: Container[int]) -> Columns:
+        """A copy that lacks the messages with these UIDs."""
+        keep = [place for place, uid in enumerate(self.uids) if uid not in gone]
+        found = Columns()
+        found.uids.extend([self.uids[place] for place in keep])
+        found.flags.extend([self.flags[place] for place in keep])
+        found.keywords.extend([self.keywords[place] for place in keep])
+        found.modseqs.extend([self.modseqs[place] for place in keep])
+        found.sizes.extend([self.sizes[place] for place in keep])
+        found.internal_dates_us.extend([self.internal_dates_us[place] for place in keep])
+        return found
+
+
+class MailboxView:
+    """All messages of one mailbox that are not expunged, by ascending UID, in columns of equal length."""
+
+    def __init__(self, database: Database, clock: Clock, account_id: AccountId, mailbox_id: MailboxId) -> None:
+        self.account_id = account_id
+        self.mailbox_id = mailbox_id
         self.deleted = False
+        self._columns = Columns()
         self._database = database
         self._clock = clock
         self._mailbox: Mailbox | None = None
@@ -71,6 +122,31 @@ class MailboxView:
         self._read_at = 0.0
         self._lock = asyncio.Lock()
         self._followers: set[Follower] = set()
+
+    @property
+    def uids(self) -> array[int]:
+        return self._columns.uids
+
+    @property
+    def flags(self) -> array[int]:
+        return self._columns.flags
+
+    @property
+    def keywords(self) -> list[str]:
+        """Separated by spaces, as stored."""
+        return self._columns.keywords
+
+    @property
+    def sizes(self) -> array[int]:
+        return self._columns.sizes
+
+    @property
+    def internal_dates_us(self) -> array[int]:
+        return self._columns.internal_dates_us
+
+    @property
+    def modseqs(self) -> array[int]:
+        return self._columns.modseqs
 
     @property
     def mailbox(self) -> Mailbox:
@@ -102,8 +178,9 @@ class MailboxView:
 
     def index(self, uid: int) -> int | None:
         """Where the message is in the columns, None when it is gone."""
-        place = bisect_left(self.uids, uid)
-        return place if place < len(self.uids) and self.uids[place] == uid else None
+        uids = self._columns.uids
+        place = bisect_left(uids, uid)
+        return place if place < len(uids) and uids[place] == uid else None
 
     def hint(self, change: StateChange) -> None:
         """The account moved."""
@@ -118,22 +195,28 @@ class MailboxView:
         Raises:
             NotFound: The mailbox was deleted.
         """
-        if not self._stale and self._clock.monotonic() - self._read_at < REREAD_S:
+        if self.deleted:
+            raise NotFound("the mailbox was deleted")
+        # A read that runs may have what the caller needs, but not in the columns yet: wait for it.
+        if not self._lock.locked() and not self._is_old:
             return
         async with self._lock:
-            if self._stale or self._clock.monotonic() - self._read_at >= REREAD_S:
+            if self._is_old:
                 await self._read()
+
+    @property
+    def _is_old(self) -> bool:
+        return self._stale or self._clock.monotonic() - self._read_at >= REREAD_S
 
     async def _read(self) -> None:
         self._stale = False
         since = self._modseq
         try:
             if self._mailbox is None:
-                mailbox, rows = await self._database.read("mailstore.open", self._load)
-                self._fill(rows)
+                mailbox, self._columns = await self._database.read("mailstore.open", self._load)
             else:
                 mailbox, rows = await self._database.read("mailstore.changes", lambda tx: self._changes(tx, since))
-                self._apply(rows)
+                await self._apply(rows)
         except NotFound:
             self.deleted = True
             raise
@@ -144,8 +227,15 @@ class MailboxView:
         self._modseq = mailbox.modseq
         self._read_at = self._clock.monotonic()
 
-    async def _load(self, tx: Transaction) -> tuple[Mailbox, Sequence[Row]]:
-        return await self._row(tx), await messages.load(tx, self.account_id, self.mailbox_id)
+    async def _load(self, tx: Transaction) -> tuple[Mailbox, Columns]:
+        mailbox = await self._row(tx)
+        columns = Columns()
+        while True:
+            after = columns.uids[-1] if columns.uids else 0
+            page = await messages.load(tx, self.account_id, self.mailbox_id, after=after, limit=PAGE_ROWS)
+            columns.extend(page)
+            if len(page) < PAGE_ROWS:
+                return mailbox, columns
 
     async def _changes(self, tx: Transaction, since: ModSeq) -> tuple[Mailbox, Sequence[Row]]:
         mailbox = await self._row(tx)
@@ -159,27 +249,18 @@ class MailboxView:
             raise NotFound("the mailbox was deleted")
         return mailbox
 
-    def _fill(self, rows: Sequence[Row]) -> None:
-        if not rows:
-            return
-        columns = list(zip(*cast("Iterable[Iterable[object]]", rows), strict=True))
-        self.uids = array("I", cast("Iterable[int]", columns[0]))
-        self.flags = array("B", cast("Iterable[int]", columns[1]))
-        self.keywords = [sys.intern(text) for text in cast("Iterable[str]", columns[2])]
-        self.modseqs = array("Q", cast("Iterable[int]", columns[3]))
-        self.sizes = array("Q", cast("Iterable[int]", columns[4]))
-        self.internal_dates_us = array("q", cast("Iterable[int]", columns[5]))
-
-    def _apply(self, rows: Sequence[Row]) -> None:
+    async def _apply(self, rows: Sequence[Row]) -> None:
         told: list[Change] = []
         gone: set[int] = set()
         last = self.uids[-1] if self.uids else 0
-        for row in rows:
+        for count, row in enumerate(rows, 1):
+            if count % SLICE_ROWS == 0:
+                await asyncio.sleep(0)
             uid, modseq = Uid(cast(int, row[0])), ModSeq(cast(int, row[3]))
             expunged = row[6] is not None
             if uid > last:
                 if not expunged:
-                    self._append(row)
+                    self._columns.append(row)
                 continue
             place = self.index(uid)
             if place is None:
@@ -187,32 +268,13 @@ class MailboxView:
             told.append(Change(uid, modseq, expunged))
             if expunged:
                 gone.add(uid)
-                continue
-            self.flags[place] = cast(int, row[1])
-            self.keywords[place] = sys.intern(cast(str, row[2]))
-            self.modseqs[place] = modseq
+            else:
+                self._columns.change(place, row)
         if gone:
-            self._remove(gone)
+            self._columns = self._columns.without(gone)
         if told:
             for follower in list(self._followers):
                 follower.note(told)
-
-    def _append(self, row: Row) -> None:
-        self.uids.append(cast(int, row[0]))
-        self.flags.append(cast(int, row[1]))
-        self.keywords.append(sys.intern(cast(str, row[2])))
-        self.modseqs.append(cast(int, row[3]))
-        self.sizes.append(cast(int, row[4]))
-        self.internal_dates_us.append(cast(int, row[5]))
-
-    def _remove(self, gone: set[int]) -> None:
-        keep = [place for place, uid in enumerate(self.uids) if uid not in gone]
-        self.uids = array("I", [self.uids[place] for place in keep])
-        self.flags = array("B", [self.flags[place] for place in keep])
-        self.keywords = [self.keywords[place] for place in keep]
-        self.modseqs = array("Q", [self.modseqs[place] for place in keep])
-        self.sizes = array("Q", [self.sizes[place] for place in keep])
-        self.internal_dates_us = array("q", [self.internal_dates_us[place] for place in keep])
 
 
 class OpenMailboxes:

@@ -50,7 +50,12 @@ _LIVE = m.c.expunged_at.is_(None)
 _BETWEEN = (*_IN_MAILBOX, m.c.uid >= bindparam("b_first"), m.c.uid <= bindparam("b_last"), _LIVE)
 _VIEW = (m.c.uid, m.c.flags, m.c.keywords, m.c.modseq, m.c.size_octets, m.c.internal_date)
 
-_LOAD = prepared(select(*_VIEW).where(*_IN_MAILBOX, _LIVE).order_by(m.c.uid))
+_LOAD = prepared(
+    select(*_VIEW)
+    .where(*_IN_MAILBOX, m.c.uid > bindparam("b_after"), _LIVE)
+    .order_by(m.c.uid)
+    .limit(bindparam("b_limit", type_=BigInteger))
+)
 _CHANGES = prepared(
     select(*_VIEW, m.c.expunged_at).where(*_IN_MAILBOX, m.c.modseq > bindparam("b_since")).order_by(m.c.uid)
 )
@@ -199,9 +204,12 @@ async def insert(
         await tx.execute_many(_INSERT, rows)
 
 
-async def load(tx: Transaction, account_id: AccountId, mailbox_id: MailboxId) -> Sequence[Row]:
-    """Rows (uid, flags, keywords, modseq, size_octets, internal_date) of all messages by UID."""
-    return await tx.fetch(_LOAD, {"b_account": account_id, "b_mailbox": mailbox_id})
+async def load(
+    tx: Transaction, account_id: AccountId, mailbox_id: MailboxId, *, after: int, limit: int
+) -> Sequence[Row]:
+    """Rows (uid, flags, keywords, modseq, size_octets, internal_date) by UID, a page that begins after a UID."""
+    params = {"b_account": account_id, "b_mailbox": mailbox_id, "b_after": after, "b_limit": limit}
+    return await tx.fetch(_LOAD, params)
 
 
 async def changes(tx: Transaction, account_id: AccountId, mailbox_id: MailboxId, since: ModSeq) -> Sequence[Row]:

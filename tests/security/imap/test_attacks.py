@@ -208,3 +208,15 @@ async def test_half_close_ends_the_session(edge: ImapEdge) -> None:
     await client.send(b"a NOOP\r\nb NO")
     client.writer.write_eof()
     assert await client.rest() == b"a OK NOOP completed\r\n"
+
+
+async def test_a_stalled_handshake_does_not_hold_up_a_drain(edge: ImapEdge) -> None:
+    """T15: a peer that opens 993 and says nothing."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.imaps_port)
+    while edge.server.open_connections < 1:
+        await asyncio.sleep(0.01)
+    started = time.perf_counter()
+    await edge.server.drain(0.1)
+    assert time.perf_counter() - started < 2.0
+    assert await asyncio.wait_for(reader.read(), 3) == b""
+    writer.close()
