@@ -59,7 +59,9 @@ def crashes(kills: int, first_seed: int, *, postgres: bool) -> Row:
             with scratch() as folder:
                 url = server.dsn() if server else None
                 report = crash(folder, kills=wanted, seed=first_seed + number, database_url=url)
-            _tell(report)
+                _tell(report)
+                if report.bad:
+                    print(f"  kept: {shutil.copytree(folder, f'{folder}-failed', ignore=_no_sockets)}", flush=True)
             row.trials += report.kills
             row.acknowledged += report.findings.acknowledged
             row.took_s += report.took_s
@@ -92,6 +94,10 @@ def _tell(report: Report) -> None:
     )
     for text in report.bad[:20]:
         print(f"  {text}", flush=True)
+
+
+def _no_sockets(_folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if name.endswith(".sock")]
 
 
 @contextmanager

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+import imaplib
 import random
 import time
 from collections.abc import Sequence
@@ -64,8 +65,11 @@ def crash(folder: Path, *, kills: int, seed: int, database_url: str | None = Non
         except NotReady as error:
             report.violations.append(f"not ready after kill {report.kills}: {error}")
         _stop(clients, report)
-        if daemon.running:
+        try:
             _count(daemon, folder, clients, report)
+        except (OSError, imaplib.IMAP4.error, NotReady) as error:
+            ended = "" if daemon.running else f" and ended with {daemon.wait()}"
+            report.violations.append(f"the daemon can't be read{ended}: {error!r}\n{daemon.log_tail()}")
     report.took_s = time.monotonic() - began
     return report
 
