@@ -207,10 +207,13 @@ class DomainService:
 
         return await self._writer.write("domain.restore", unit, taken=_TAKEN)
 
+    def records(self, view: DomainView) -> list[DnsRecord]:
+        """The records to publish, not compared with anything."""
+        return wanted_records(view.domain.name, self._hostname, view.keys)
+
     async def dns(self, scope: Scope, ref: str, *, live: bool) -> list[DnsRecord]:
         """The records to publish; `live` compares them with DNS."""
-        view = await self.get(scope, ref)
-        records = wanted_records(view.domain.name, self._hostname, view.keys)
+        records = self.records(await self.get(scope, ref))
         return await checked(records, self._hostname, self._resolver) if live else records
 
     async def check(self, scope: Scope, ref: str) -> tuple[DomainView, list[DnsRecord]]:

@@ -1,0 +1,27 @@
+"""What handlers ask for by name; the application gives it (app.py)."""
+
+from __future__ import annotations
+
+from litestar.di import NamedDependency
+
+from server.api.pagination import Cursors
+from server.api.services import SettingsSource
+from server.domain.identity import Scope
+from server.services.identity.accounts import AccountService
+from server.services.identity.aliases import AliasService
+from server.services.identity.domain_aliases import DomainAliasService
+from server.services.identity.domains import DomainService
+from server.services.identity.tenants import TenantService
+from server.services.identity.tokens import TokenService
+from server.services.upkeep.status import StatusService
+
+Caller = NamedDependency[Scope]
+CursorMaker = NamedDependency[Cursors]
+CurrentSettings = NamedDependency[SettingsSource]
+Tenants = NamedDependency[TenantService]
+Domains = NamedDependency[DomainService]
+DomainAliases = NamedDependency[DomainAliasService]
+Accounts = NamedDependency[AccountService]
+Aliases = NamedDependency[AliasService]
+Tokens = NamedDependency[TokenService]
+ServerStatus = NamedDependency[StatusService]

@@ -1,0 +1,190 @@
+"""The API on real sockets, and a small client of the standard library's for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+from server.api.app import create_app
+from server.api.server import HttpService
+from server.api.services import ApiServices
+from server.config.schema import Settings
+from server.domain.ports import Resolver
+from server.services.identity.callers import CallerService
+from server.services.identity.idempotency import IdempotencyService
+from server.services.identity.tokens import NewApiKey
+from server.services.upkeep.status import Listener, StatusService
+from tests.support.identity import Identity, make_identity
+from tests.support.stores import WallClock, open_sqlite
+
+
+class Space:
+    """The part of a blob store that health looks at."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    def check_space(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class UnixConnection(HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=10)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(10)
+        self.sock.connect(self._path)
+
+
+@dataclass(slots=True)
+class Api:
+    """A served API: `unix` calls as root of the socket, `tcp` with whatever credential is given."""
+
+    identity: Identity
+    services: ApiServices
+    socket_path: str
+    port: int
+    space: Space
+    settings: Settings
+    draining: bool = False
+    _made: int = field(default=0)
+
+    async def unix(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
+        return await self._call(lambda: UnixConnection(self.socket_path), method, path, body, headers)
+
+    async def tcp(
+        self, method: str, path: str, body: object = None, *, key: str | None = None, **headers: str
+    ) -> Answer:
+        if key is not None:
+            headers["Authorization"] = f"Bearer {key}"
+        return await self._call(lambda: HTTPConnection("127.0.0.1", self.port, timeout=10), method, path, body, headers)
+
+    async def key(self, *scopes: str, tenant: str | None = None, **more: Any) -> str:
+        """Make an API key with these scopes."""
+        self._made += 1
+        scope = self.identity.root
+        if tenant is not None:
+            scope = replace(scope, tenant_id=(await self.identity.tenants.get(scope, tenant)).id)
+        issued = await self.identity.tokens.create(scope, NewApiKey(name=f"k{self._made}", scopes=list(scopes), **more))
+        return issued.text
+
+    async def raw(self, octets: bytes, *, wait_s: float = 5.0) -> bytes:
+        """Send octets on a new TCP connection; all that comes back until it is closed, or for `wait_s`."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            writer.write(octets)
+            return await asyncio.wait_for(_until_end(reader), wait_s)
+        finally:
+            writer.close()
+
+    async def _call(
+        self,
+        connect: Callable[[], HTTPConnection],
+        method: str,
+        path: str,
+        body: object,
+        headers: Mapping[str, str],
+    ) -> Answer:
+        def call() -> Answer:
+            connection = connect()
+            try:
+                fields = {name.replace("_", "-"): value for name, value in headers.items()}
+                octets = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+                if octets is not None:
+                    fields.setdefault("Content-Type", "application/json")
+                connection.request(method, path, body=octets, headers=fields)
+                response = connection.getresponse()
+                answer = response.read()
+                return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, answer)
+            finally:
+                connection.close()
+
+        return await asyncio.to_thread(call)
+
+
+async def _until_end(reader: asyncio.StreamReader) -> bytes:
+    got = bytearray()
+    while chunk := await reader.read(65536):
+        got += chunk
+    return bytes(got)
+
+
+@asynccontextmanager
+async def open_api(
+    folder: Path, *, settings: Settings | None = None, resolver: Resolver | None = None
+) -> AsyncIterator[Api]:
+    """The API over a fresh store, on a Unix socket and a free TCP port."""
+    async with open_sqlite(folder) as database:
+        identity = await make_identity(database, resolver=resolver)
+        settings = settings or Settings()
+        space, clock = Space(), WallClock()
+        api: Api
+        services = ApiServices(
+            clock=clock,
+            settings=lambda: settings,
+            callers=CallerService(database, identity.tokens, clock),
+            idempotency=IdempotencyService(database, clock),
+            tenants=identity.tenants,
+            domains=identity.domains,
+            domain_aliases=identity.domain_aliases,
+            accounts=identity.accounts,
+            aliases=identity.aliases,
+            tokens=identity.tokens,
+            status=StatusService(
+                database=database,
+                blobs=space,  # type: ignore[arg-type]
+                clock=clock,
+                settings=lambda: settings,
+                version="0.1.0",
+                listeners=lambda: (Listener(name="smtp", port=25),),
+                certificate=lambda: None,
+                draining=lambda: api.draining,
+            ),
+            cursor_key=b"c" * 32,
+            admin_gid=None,
+        )
+        unix, tcp = socket.socket(socket.AF_UNIX), socket.socket()
+        path = str(folder / "api.sock")
+        unix.bind(path)
+        tcp.bind(("127.0.0.1", 0))
+        for sock in (unix, tcp):
+            sock.listen(64)
+            sock.setblocking(False)
+        api = Api(
+            identity=identity,
+            services=services,
+            socket_path=path,
+            port=tcp.getsockname()[1],
+            space=space,
+            settings=settings,
+        )
+        service = HttpService(create_app(services), unix=[unix], tcp=[tcp])
+        task = asyncio.create_task(service.serve())
+        try:
+            await service.started()
+            yield api
+        finally:
+            await service.drain(1)
+            await task
