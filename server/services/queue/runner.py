@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from server.config.schema import Queue
@@ -48,6 +48,9 @@ TICK_S = 5.0
 STOP_S = 30.0
 """Wait at a stop for deliveries past the final dot (reliability.md §9)."""
 
+AWAKE = datetime.max.replace(tzinfo=UTC)
+"""While the runner looks for work, everything that becomes due makes it look again."""
+
 RETRY_S = (0.1, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
 """Waits before a settlement or claim is tried again; the last repeats."""
 
@@ -81,6 +84,7 @@ class QueueRunner:
         self._settler = settler
         self._lanes = Lanes()
         self._choked = False
+        self._sleeps_until = AWAKE
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._running: dict[asyncio.Task[None], Claim] = {}
@@ -159,6 +163,7 @@ class QueueRunner:
         wait_s = SLEEP_MAX_S
         if claimed.next_due_at is not None:
             wait_s = min(wait_s, max(0.0, (claimed.next_due_at - self._clock.now()).total_seconds()))
+        self._sleeps_until = self._clock.now() + timedelta(seconds=wait_s)
         timer = asyncio.ensure_future(self._clock.sleep(wait_s))
         waker = asyncio.ensure_future(self._wake.wait())
         try:
@@ -166,6 +171,7 @@ class QueueRunner:
         finally:
             timer.cancel()
             waker.cancel()
+            self._sleeps_until = AWAKE
 
     async def _work(self, tasks: asyncio.TaskGroup, lane: Lane, claim: Claim) -> None:
         try:
@@ -211,14 +217,13 @@ class QueueRunner:
             return
         claim.progress.past_dot = True
         try:
-            queued = await self._settler.settle(claim, outcome.attempts, owner=self.owner, store=outcome.store)
+            due_at = await self._settler.settle(claim, outcome.attempts, owner=self.owner, store=outcome.store)
         except Exception as error:
             if not isinstance(error, MaiRustError):
                 log.exception("queue.delivery_error", error, queue_id=claim.message.id)
             await self._settle(claim, outcome.without_store(error))
         else:
-            if queued:
-                self._wake.set()
+            self._wake_for(due_at)
 
     async def _settle(self, claim: Claim, attempts: Sequence[Attempt]) -> None:
         """Store the attempts, however long the store refuses; the leases are renewed meanwhile."""
@@ -226,8 +231,7 @@ class QueueRunner:
         tries = 0
         while True:
             try:
-                if await self._settler.settle(claim, attempts, owner=self.owner):
-                    self._wake.set()
+                self._wake_for(await self._settler.settle(claim, attempts, owner=self.owner))
                 return
             except MaiRustError as error:
                 log.warning("queue.settle_failed", queue_id=claim.message.id, reason=error.public)
@@ -235,6 +239,11 @@ class QueueRunner:
                 log.exception("queue.settle_failed", error, queue_id=claim.message.id)
             await self._clock.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
             tries += 1
+
+    def _wake_for(self, due_at: datetime | None) -> None:
+        """Wake when something is due before the sleep would end."""
+        if due_at is not None and due_at < self._sleeps_until:
+            self._wake.set()
 
     async def _drain(self) -> None:
         """Abandon what is before the final dot, wait for what is past it."""

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from server.domain.changes import EventValue, Severity, TraceEvent
 from server.domain.ports import Clock
@@ -47,11 +48,11 @@ class Settler:
 
     async def settle(
         self, claim: Claim, attempts: Sequence[Attempt], *, owner: str, store: Unit[None] | None = None
-    ) -> bool:
+    ) -> datetime | None:
         """Store one attempt for each recipient; `store` runs first, in the same transaction.
 
         Returns:
-            Whether a DSN was queued.
+            When the next of what this left behind is due: now for a report; None when nothing is.
 
         Raises:
             MaiRustError: Nothing was stored.
@@ -89,7 +90,8 @@ class Settler:
         await self._database.write("queue.settle", unit)
         for one in judged:
             _count(claim.message, one)
-        return bool(reports)
+        waiting = [one.judgement.due_at for one in judged if one.judgement.status is DeliveryStatus.DEFERRED]
+        return min([now] if reports else waiting, default=None)
 
 
 def _settled(one: Judged) -> Settled:
