@@ -96,7 +96,15 @@ def edited(text: str, path: Path, edit: Callable[[ConfigMap], None]) -> str:
 
 
 def scalar(text: str) -> object:
-    """A value typed on the command line, read as YAML: `25`, `true`, `[a, b]`, or a string."""
+    """A value typed on the command line, read as YAML: `25`, `true`, `[a, b]`, or a string.
+
+    Raises:
+        CliError: It has a control or formatting character, which YAML would not give back as it is.
+    """
+    if not text.isprintable():
+        raise CliError(
+            "the value has a control character", code=Exit.INVALID, why=text, hint="mairust config set --help"
+        )
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
