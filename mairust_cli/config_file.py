@@ -15,9 +15,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from mairust_cli.exits import CliError, Exit
+from mairust_cli.hoist import Options
 
 SYSTEM_PATH = Path("/etc/mairust/config.yaml")
 VERSIONS_KEPT = 20
@@ -160,6 +162,14 @@ def get_key(document: ConfigMap, key: str) -> tuple[bool, object]:
             return False, None
         here = here[part]
     return True, here
+
+
+def options_for(options: Options, path: Path) -> Options:
+    """The options that reach the daemon of this file: one in another place names its own socket; a flag comes first."""
+    if options.socket or options.url or path == SYSTEM_PATH or not path.is_file():
+        return options
+    found, value = get_key(load(read_text(path), path), "server.admin_socket")
+    return replace(options, socket=str(value)) if found and isinstance(value, str) else options
 
 
 def mairustd(environment: Mapping[str, str]) -> str | None:

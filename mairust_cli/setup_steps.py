@@ -11,7 +11,6 @@ import base64
 import os
 import re
 import socket
-from dataclasses import replace
 from pathlib import Path
 
 from mairust_cli.client.api import Client, Json, items_of, segment
@@ -21,6 +20,7 @@ from mairust_cli.config_file import (
     edited,
     get_key,
     load,
+    options_for,
     read_text,
     replace_file,
     set_key,
@@ -188,12 +188,7 @@ class Setup:
 
     def _client(self) -> Client:
         """The daemon of this configuration: its socket is known here, so no flag is needed for another place."""
-        options = self._run.options
-        if self._own_place and not options.socket and self._path.is_file():
-            found, value = get_key(load(read_text(self._path), self._path), "server.admin_socket")
-            if found:
-                options = replace(options, socket=str(value))
-        return self._run.client_for(options)
+        return self._run.client_for(options_for(self._run.options, self._path))
 
     def _say(self, step: int, value: str, severity: str, words: str = "") -> None:
         sign = self._run.out.symbol(severity)

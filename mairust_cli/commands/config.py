@@ -17,6 +17,7 @@ from mairust_cli.config_file import (
     edited,
     get_key,
     load,
+    options_for,
     read_text,
     replace_file,
     required_path,
@@ -152,7 +153,7 @@ def _change(run: Runtime, path: Path, edit: Callable[[ConfigMap], None], dry_run
         return
     replace_file(path, after)
     run.out.done(f"{text} in {safe(str(path))}")
-    _reload(run)
+    _reload(run, path)
 
 
 def _diff(before: str, after: str, name: str) -> list[str]:
@@ -161,16 +162,19 @@ def _diff(before: str, after: str, name: str) -> list[str]:
     return list(unified_diff(before.splitlines(), after.splitlines(), name, f"{name} (new)", n=1, lineterm=""))
 
 
-def _reload(run: Runtime) -> None:
+def _reload(run: Runtime, path: Path) -> None:
     """Have a running daemon take the new file; a daemon that is down takes it at its start."""
+    client = run.client_for(options_for(run.options, path))
     try:
-        answer: Json = run.client.post("/settings/reload")
+        answer: Json = client.post("/settings/reload")
     except CliError as error:
         if error.code is Exit.UNREACHABLE:
             run.out.note("the daemon is not running; the file is read when it starts")
         else:
             run.out.warn(f"not reloaded: {safe(error.what)}; {safe(error.why)}")
         return
+    finally:
+        client.close()
     waiting = answer.get("restart_required")
     if isinstance(waiting, list) and waiting:
         run.out.note(f"needs a restart: {plain_cell(waiting)}")
