@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
-from server.domain.ids import AccountId, ModSeq, TenantId, TraceId
+from server.domain.ids import AccountId, EventSeq, ModSeq, TenantId, TraceId
 
 EventValue = str | int | float | bool | None | list[str]
 
@@ -54,3 +55,42 @@ class TraceEvent:
     recipient: str | None = None
     remote_ip: str | None = None
     data: dict[str, EventValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A recorded event; fields as in `TraceEvent`."""
+
+    seq: EventSeq
+    id: str
+    type: str
+    time: datetime
+    severity: Severity
+    component: str
+    verdict: str
+    detail: str
+    reply: str
+    tenant_id: str | None
+    account_id: str | None
+    trace_id: str | None
+    queue_id: str | None
+    message_id_header: str | None
+    subject: str | None
+    sender: str | None
+    recipient: str | None
+    remote_ip: str | None
+    data: dict[str, EventValue]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceFilter:
+    """What a message is looked for by; None = anything. Addresses are keys, or `@domain` for all of a domain."""
+
+    message_id_header: str | None = None
+    address: str | None = None
+    sender: str | None = None
+    recipient: str | None = None
+    subject: str | None = None
+    ip: str | None = None
+    since_us: int | None = None
+    until_us: int | None = None

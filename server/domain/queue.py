@@ -119,3 +119,42 @@ class Attempt:
     started_at: datetime
     duration_ms: int
     notified: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One delivery with its message; `last` is its newest attempt."""
+
+    recipient: QueuedRecipient
+    message: QueuedMessage
+    created_at: datetime
+    finished_at: datetime | None
+    last: Attempt | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """How many deliveries share a value."""
+
+    value: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueStats:
+    """The queue in figures; `oldest_at` is when the oldest waiting delivery was queued."""
+
+    by_status: tuple[Count, ...]
+    by_domain: tuple[Count, ...]
+    by_reason: tuple[Count, ...]
+    oldest_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """A stopped destination; domain `*` is all of them."""
+
+    id: str
+    tenant_id: TenantId
+    domain: str
+    created_at: datetime

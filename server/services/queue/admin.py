@@ -19,7 +19,7 @@ from server.domain.identity import Scope
 from server.domain.ids import DeliveryId, new_id
 from server.domain.paging import Page, PageRequest
 from server.domain.ports import Clock
-from server.domain.queue import Attempt, DeliveryStatus
+from server.domain.queue import Attempt, Delivery, DeliveryStatus, Pause, QueueStats
 from server.domain.reply import reply
 from server.protocol.smtp.address import AddressSyntaxError, parse_domain
 from server.services.identity.permissions import require
@@ -32,7 +32,7 @@ from server.store.errors import UniqueViolation
 from server.store.repositories import queue, queue_admin
 from server.store.repositories.audit import Change
 from server.store.repositories.queue import ALL_DOMAINS, Settled
-from server.store.repositories.queue_admin import WAITING, Delivery, Pause, QueueQuery, QueueStats
+from server.store.repositories.queue_admin import WAITING, QueueQuery
 from server.store.transaction import Transaction
 
 SCAN_ROWS = 500

@@ -13,7 +13,16 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, func, or_, select, update
 
 from server.domain.ids import DeliveryId, TenantId
-from server.domain.queue import FINAL, Attempt, DeliveryStatus, QueuedMessage, QueuedRecipient
+from server.domain.queue import (
+    FINAL,
+    Attempt,
+    Count,
+    Delivery,
+    DeliveryStatus,
+    Pause,
+    QueuedRecipient,
+    QueueStats,
+)
 from server.store.repositories.queue import (
     ALL_TENANTS,
     attempt_from_row,
@@ -30,7 +39,7 @@ WAITING = (DeliveryStatus.QUEUED, DeliveryStatus.DEFERRED, DeliveryStatus.HELD)
 """The states an administrator may change."""
 
 _R = queued_recipients.c
-_FINAL = sorted(status.value for status in FINAL)
+_UNFINISHED = sorted(status.value for status in DeliveryStatus if status not in FINAL)
 _WAITING = sorted(status.value for status in WAITING)
 
 
@@ -56,45 +65,6 @@ class QueueQuery:
     waiting_only: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """One delivery with its message; `last` is its newest attempt."""
-
-    recipient: QueuedRecipient
-    message: QueuedMessage
-    created_at: datetime
-    finished_at: datetime | None
-    last: Attempt | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Count:
-    """How many deliveries share a value."""
-
-    value: str
-    count: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueStats:
-    """The queue in figures; `oldest_at` is when the oldest waiting delivery was queued."""
-
-    by_status: tuple[Count, ...]
-    by_domain: tuple[Count, ...]
-    by_reason: tuple[Count, ...]
-    oldest_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pause:
-    """A stopped destination; domain `*` is all of them."""
-
-    id: str
-    tenant_id: TenantId
-    domain: str
-    created_at: datetime
-
-
 async def page(
     tx: Transaction, tenant_id: TenantId, query: QueueQuery, *, after: str | None, limit: int
 ) -> list[Delivery]:
@@ -116,7 +86,7 @@ def _conditions(query: QueueQuery) -> list[ColumnElement[bool]]:
     if query.status is not None:
         found.append(_R.status == query.status.value)
     elif not query.history:
-        found.append(_R.status.not_in(_FINAL))
+        found.append(_R.status.in_(_UNFINISHED))
     if query.waiting_only:
         found.append(_R.status.in_(_WAITING))
     if query.sender is not None:
@@ -216,20 +186,16 @@ async def change(
     return changed > 0
 
 
-def _counted(column: ColumnElement[str], tenant_id: TenantId | None, *, limit: int) -> Select[str, int]:
-    statement = select(column.label("value"), func.count().label("count")).group_by(column)
-    if tenant_id is not None:
-        statement = statement.where(_R.tenant_id == tenant_id)
-    return statement.order_by(func.count().desc(), column).limit(limit)
+def _counted(column: ColumnElement[str], tenant_id: TenantId, *, limit: int) -> Select[str, int]:
+    statement = select(column.label("value"), func.count().label("count")).where(_R.tenant_id == tenant_id)
+    return statement.group_by(column).order_by(func.count().desc(), column).limit(limit)
 
 
-async def stats(tx: Transaction, tenant_id: TenantId | None, *, top: int = 20) -> QueueStats:
-    """Deliveries that are not finished, by status, domain and last reply; of one tenant or, with None, of all."""
-    unfinished = _R.status.not_in(_FINAL)
-    oldest = select(func.min(_R.created_at)).where(unfinished)
-    if tenant_id is not None:
-        oldest = oldest.where(_R.tenant_id == tenant_id)
-    row = await tx.fetch_one(oldest.with_only_columns(func.min(_R.created_at).label("oldest")))
+async def stats(tx: Transaction, tenant_id: TenantId, *, top: int = 20) -> QueueStats:
+    """Deliveries that are not finished, by status, domain and last reply."""
+    unfinished = _R.status.in_(_UNFINISHED)
+    oldest = select(func.min(_R.created_at).label("oldest")).where(unfinished, _R.tenant_id == tenant_id)
+    row = await tx.fetch_one(oldest)
     return QueueStats(
         by_status=await _counts(tx, _counted(_R.status, tenant_id, limit=top).where(unfinished)),
         by_domain=await _counts(tx, _counted(_R.domain, tenant_id, limit=top).where(unfinished)),
@@ -238,6 +204,20 @@ async def stats(tx: Transaction, tenant_id: TenantId | None, *, top: int = 20) -
         ),
         oldest_at=None if row is None or number_or_none(row, "oldest") is None else instant(row, "oldest"),
     )
+
+
+_LENGTHS = prepared(
+    select(_R.status.label("value"), func.count().label("count"), func.min(_R.created_at).label("oldest"))
+    .where(_R.status.in_(_UNFINISHED))
+    .group_by(_R.status)
+)
+
+
+async def lengths(tx: Transaction) -> tuple[dict[DeliveryStatus, int], datetime | None]:
+    """How many deliveries of all tenants are in each unfinished state, and when the oldest of them was queued."""
+    rows = await tx.fetch(_LENGTHS)
+    found = {DeliveryStatus(text(row, "value")): number(row, "count") for row in rows}
+    return found, min((instant(row, "oldest") for row in rows), default=None)
 
 
 async def _counts(tx: Transaction, statement: Select[str, int]) -> tuple[Count, ...]:

@@ -8,13 +8,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 
 import msgspec
 from sqlalchemy import Column, ColumnElement, Select, and_, bindparam, exists, func, or_, select
 
-from server.domain.changes import EventValue, Severity
+from server.domain.changes import Event, EventValue, Severity, TraceFilter
 from server.domain.ids import EventSeq, TenantId
 from server.store.repositories.rows import instant, number, number_or_none, text, text_or_none
 from server.store.schema import events, queued_messages, queued_recipients
@@ -36,45 +34,6 @@ _BY_DELIVERY = prepared(
     .join(queued_recipients, queued_recipients.c.queue_id == queued_messages.c.id)
     .where(queued_recipients.c.id == bindparam("ref"))
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """A recorded event; fields as in `TraceEvent`."""
-
-    seq: EventSeq
-    id: str
-    type: str
-    time: datetime
-    severity: Severity
-    component: str
-    verdict: str
-    detail: str
-    reply: str
-    tenant_id: str | None
-    account_id: str | None
-    trace_id: str | None
-    queue_id: str | None
-    message_id_header: str | None
-    subject: str | None
-    sender: str | None
-    recipient: str | None
-    remote_ip: str | None
-    data: dict[str, EventValue]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceFilter:
-    """What a message is looked for by; None = anything. Addresses are keys, or `@domain` for all of a domain."""
-
-    message_id_header: str | None = None
-    address: str | None = None
-    sender: str | None = None
-    recipient: str | None = None
-    subject: str | None = None
-    ip: str | None = None
-    since_us: int | None = None
-    until_us: int | None = None
 
 
 async def bounds(tx: Transaction) -> tuple[int, int]:
