@@ -21,8 +21,8 @@ from server.domain.paging import Page, PageRequest
 from server.domain.ports import Clock
 from server.domain.queue import Attempt, Delivery, DeliveryStatus, Pause, QueueStats
 from server.domain.reply import reply
+from server.domain.scopes import require
 from server.protocol.smtp.address import AddressSyntaxError, parse_domain
-from server.services.identity.permissions import require
 from server.services.queue.dsn import Judged, Report, Reporter
 from server.services.queue.reason import ReasonPattern
 from server.services.queue.retry import Judgement

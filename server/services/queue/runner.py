@@ -19,17 +19,18 @@ from server.config.schema import Queue
 from server.domain.errors import MaiRustError
 from server.domain.ids import new_id
 from server.domain.ports import Clock
-from server.domain.queue import Attempt, DeliveryKind, QueuedRecipient
+from server.domain.queue import FINAL, Attempt, DeliveryKind, DeliveryStatus, QueuedRecipient
 from server.domain.reply import reply
 from server.services.queue.courier import Claim, Courier, begin, same_for_all
 from server.services.queue.lanes import Lane, Lanes, group
 from server.services.queue.local import LOCAL_LANE, LocalCourier, LocalOutcome
 from server.services.queue.settle import Settler
 from server.store.database import Database
-from server.store.repositories import queue
+from server.store.repositories import queue, queue_admin
 from server.store.repositories.queue import Claimed
 from server.store.times import to_us
 from server.store.transaction import Unit
+from server.telemetry import metrics
 from server.telemetry.log import get_logger
 
 T = TypeVar("T")
@@ -42,9 +43,12 @@ WAITING_MAX = 2_000
 """Deliveries in memory that wait for a slot."""
 
 LEASE = timedelta(seconds=180)
-RENEW_S = 60.0
 SLEEP_MAX_S = 30.0
 TICK_S = 5.0
+RENEW_TICKS = 12
+"""Leases are renewed each minute."""
+
+GAUGE_TICKS = 6
 STOP_S = 30.0
 """Wait at a stop for deliveries past the final dot (reliability.md §9)."""
 
@@ -258,14 +262,27 @@ class QueueRunner:
 
     async def _tick(self) -> None:
         """Renew leases, free passed ones, close idle connections, keep the gauges."""
-        renewed_s = self._clock.monotonic()
+        ticks = 0
         while True:
             await self._clock.sleep(TICK_S)
+            ticks += 1
             await self._remote.reap()
-            if self._clock.monotonic() - renewed_s < RENEW_S:
-                continue
-            renewed_s = self._clock.monotonic()
-            await self._renew()
+            if ticks % GAUGE_TICKS == 0:
+                await self._measure()
+            if ticks % RENEW_TICKS == 0:
+                await self._renew()
+
+    async def _measure(self) -> None:
+        try:
+            lengths, oldest_at = await self._database.read("queue.lengths", queue_admin.lengths)
+        except MaiRustError as error:
+            log.warning("queue.not_measured", reason=error.public)
+            return
+        for status in DeliveryStatus:
+            if status not in FINAL:
+                metrics.QUEUE_LENGTH.labels(status=status.value).set(lengths.get(status, 0))
+        age_s = 0.0 if oldest_at is None else (self._clock.now() - oldest_at).total_seconds()
+        metrics.QUEUE_OLDEST.set(max(0.0, age_s))
 
     async def _renew(self) -> None:
         now = self._clock.now()
