@@ -16,7 +16,7 @@ from litestar.params import ParameterKwarg
 
 from server.api.requests import CallerState
 from server.domain.errors import InvalidInput, Unauthenticated
-from server.services.identity.permissions import require
+from server.domain.scopes import require
 
 NEEDS = "needs"
 PUBLIC = {NEEDS: ""}

@@ -11,7 +11,7 @@ from server.api.guards import PUBLIC, needs
 from server.api.requests import ApiRequest, CallerState
 from server.api.schemas.system import DetailedHealthOut, HealthOut, PartOut, ReadyOut
 from server.domain.errors import NotFound, Unauthenticated
-from server.services.identity.permissions import require
+from server.domain.scopes import require
 from server.services.upkeep.status import Health
 from server.telemetry import metrics
 

@@ -11,7 +11,7 @@ from server.api.dependencies import Caller, ServerStatus
 from server.api.guards import needs
 from server.api.paths import PREFIX
 from server.api.schemas.system import StatusOut, VersionOut
-from server.services.identity.permissions import require
+from server.domain.scopes import require
 
 
 class SystemController(Controller):

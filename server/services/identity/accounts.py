@@ -18,9 +18,10 @@ from server.domain.errors import Conflict, Forbidden, InvalidInput
 from server.domain.identity import Account, Domain, Role, Scope, Status
 from server.domain.ids import AccountId, DomainId, new_id
 from server.domain.paging import Page, PageRequest
+from server.domain.scopes import require
 from server.services.identity.names import address_of, text_of
 from server.services.identity.passwords import Passwords
-from server.services.identity.permissions import ROLES, require
+from server.services.identity.permissions import ROLES
 from server.services.identity.writer import DirectoryWriter, Input, check_free, check_revision, found, given
 from server.services.trace.record import REDACTED, Target, differences, record_change
 from server.store.repositories import accounts, credentials, domains

@@ -12,10 +12,10 @@ from server.domain.errors import InvalidInput
 from server.domain.identity import Alias, Scope
 from server.domain.ids import AliasId, new_id
 from server.domain.paging import Page, PageRequest
+from server.domain.scopes import require
 from server.protocol.smtp.address import parse_address
 from server.services.identity.accounts import resolve_domain
 from server.services.identity.names import address_of, text_of
-from server.services.identity.permissions import require
 from server.services.identity.writer import DirectoryWriter, Input, check_free, check_revision, found, given, stored
 from server.services.trace.record import Target, differences, record_change
 from server.store.repositories import accounts, aliases

@@ -8,9 +8,9 @@ from server.domain.errors import Conflict, InvalidInput, NotFound
 from server.domain.identity import DomainAlias, Scope, Status
 from server.domain.ids import new_id
 from server.domain.paging import Page, PageRequest
+from server.domain.scopes import require
 from server.services.identity.accounts import resolve_domain
 from server.services.identity.names import domain_of
-from server.services.identity.permissions import require
 from server.services.identity.writer import DirectoryWriter, Input, check_revision, found, given, stored
 from server.services.trace.record import Target, differences, record_change
 from server.store.repositories import domains

@@ -19,10 +19,10 @@ from server.domain.identity import DkimKey, Domain, Scope, Status
 from server.domain.ids import DomainId, new_id
 from server.domain.paging import Page, PageRequest
 from server.domain.ports import Resolver, Worker
+from server.domain.scopes import require
 from server.services.identity.accounts import resolve_domain
 from server.services.identity.dns_records import DnsRecord, RecordState, checked, wanted_records
 from server.services.identity.names import address_of, domain_of
-from server.services.identity.permissions import require
 from server.services.identity.writer import DirectoryWriter, Input, check_revision, given, stored
 from server.services.trace.record import Target, differences, record_change
 from server.store.repositories import accounts, domains

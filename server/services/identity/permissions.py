@@ -1,19 +1,19 @@
 """Scopes, roles and bundles: who may do what (api.md §2).
 
 - A role is a fixed set of scopes; a key carries scopes of its own, never more than its maker has.
-- Services call `require` first thing; a foreign id is not a matter of scopes but `NotFound`.
+- Services call `domain.scopes.require` first thing; a foreign id is not a matter of scopes but `NotFound`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from server.domain.errors import Forbidden, InvalidInput
+from server.domain.errors import InvalidInput
 from server.domain.identity import ActorKind, Role, Scope
 from server.domain.ids import TenantId
+from server.domain.scopes import SYSTEM_SCOPES, require
 
 _READ_WRITE = ("accounts", "domains", "queue", "quarantine", "filtering", "hooks", "plugins", "campaigns", "keys")
-SYSTEM_SCOPES = frozenset({"tenants:read", "tenants:write", "system:read", "system:write"})
 ALL_SCOPES = (
     frozenset(f"{noun}:{verb}" for noun in _READ_WRITE for verb in ("read", "write"))
     | {"mail:read", "mail:write", "mail:send", "mail:any", "accounts:reset"}
@@ -46,12 +46,6 @@ ROLES: dict[Role, frozenset[str]] = {
 def scopes_of(role: Role, *, system: bool) -> frozenset[str]:
     """The scopes of a role; those of tenants and the system only for a system credential."""
     return ROLES[role] if system else ROLES[role] - SYSTEM_SCOPES
-
-
-def require(scope: Scope, word: str) -> None:
-    """Raise Forbidden unless the caller has the scope; system words need a system credential too."""
-    if word not in scope.scopes or (word in SYSTEM_SCOPES and not scope.system):
-        raise Forbidden(f"the scope {word} is needed")
 
 
 def expand(words: Iterable[str], maker: Scope) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ from server.domain.errors import Conflict
 from server.domain.identity import Scope, Status, Tenant
 from server.domain.ids import TenantId, new_id
 from server.domain.paging import Page, PageRequest
+from server.domain.scopes import require
 from server.services.identity.names import tenant_name_of, text_of
-from server.services.identity.permissions import require, server_scope
+from server.services.identity.permissions import server_scope
 from server.services.identity.writer import DirectoryWriter, Input, check_revision, found, given
 from server.services.trace.record import Target, differences, record_change
 from server.store.repositories import tenants

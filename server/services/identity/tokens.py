@@ -24,8 +24,9 @@ from server.domain.identity import ActorKind, ApiKey, Scope, Status
 from server.domain.ids import AccountId, KeyId, new_id
 from server.domain.paging import Page, PageRequest
 from server.domain.ports import Clock
+from server.domain.scopes import require
 from server.services.identity.names import text_of
-from server.services.identity.permissions import expand, require
+from server.services.identity.permissions import expand
 from server.services.identity.writer import Input, check_revision, found
 from server.services.trace.record import Target, differences, record_change
 from server.store.database import Database
