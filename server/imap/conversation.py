@@ -16,9 +16,10 @@ from server.imap.commands.append import do_append
 from server.imap.connection import ConnectionClosed
 from server.imap.dispatch import LEGAL, answered, execute
 from server.imap.session import Result, Session, State, bad, no
-from server.protocol.imap.commands import Append, CommandSyntaxError, Tagged, parse_append, parse_command, tag_of
+from server.protocol.imap.commands import Append, Tagged
 from server.protocol.imap.format import format_status_line
 from server.protocol.imap.fragments import CommandText, LineTooLong, LiteralAnnounced, LiteralChunk
+from server.protocol.imap.parse import CommandSyntaxError, parse_append, parse_command, tag_of
 from server.protocol.imap.search import BadCharset
 from server.telemetry.log import get_logger
 from server.telemetry.metrics import IMAP_COMMANDS

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import select
 
 from server.domain import flags as bits
 from server.domain.errors import InvalidInput, NotFound, OverQuota
-from server.domain.ids import AccountId, BlobId, MailboxId, ModSeq, new_id
+from server.domain.ids import AccountId, BlobId, MailboxId, ModSeq, TraceId, new_id
 from server.domain.mailbox import Mailbox
 from server.domain.message import Blob, BlobPlace, SpecialUse, Stored
 from server.protocol.mime.render import render
@@ -19,6 +20,7 @@ from server.services.mailstore.flags import KEYWORDS_MAX, FlagChange, FlagsStore
 from server.services.mailstore.quota import quota_in
 from server.store.database import Database
 from server.store.repositories import mailboxes, messages
+from server.store.schema import events
 from server.store.transaction import Transaction
 from tests.support.imap_edge import add_account
 
@@ -34,6 +36,7 @@ async def append_one(
     flags: int = 0,
     keywords: tuple[str, ...] = (),
     prefix: bytes = b"",
+    trace_id: TraceId | None = None,
 ) -> Stored:
     blob = Blob(id=BlobId(new_id()), size_octets=len(OCTETS), sha256="0" * 64, place=BlobPlace.ROW, inline=OCTETS)
     return await append_in(
@@ -48,7 +51,7 @@ async def append_one(
         keywords=keywords,
         internal_date=NOW,
         received_at=NOW,
-        trace_id=None,
+        trace_id=trace_id,
     )
 
 
@@ -265,3 +268,15 @@ async def test_scattered_uids_are_read_in_one_scan(store: Database, account: Acc
     assert texts[2][1] == "x"
     sources = await store.read("t", lambda tx: messages.sources(tx, account, inbox.id, [3]))
     assert sources[0].blob.inline == OCTETS
+
+
+async def test_the_trace_ends_with_the_expunge(store: Database, account: AccountId) -> None:
+    """reliability.md P2: an accepted message ends in a line that says so; a move is no end."""
+    trace_id = TraceId(new_id())
+    await store.write("t", lambda tx: append_one(tx, account, flags=bits.DELETED, trace_id=trace_id))
+    await store.write("t", lambda tx: append_one(tx, account, flags=bits.DELETED))
+    await _copy(store, account, [1, 2], "Trash", move=True)
+    trash = await _box(store, account, "Trash")
+    await store.write("t", lambda tx: expunge_in(tx, account_id=account, mailbox_id=trash.id, uids=[1, 2]))
+    rows = await store.read("t", lambda tx: tx.fetch(select(events).where(events.c.type == "message.deleted")))
+    assert [(row["trace_id"], row["detail"]) for row in rows] == [(trace_id, "expunged from Trash")]

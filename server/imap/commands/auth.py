@@ -2,6 +2,7 @@
 
 - Never without TLS: [PRIVACYREQUIRED], whatever was sent with the command (T05).
 - One answer for every wrong credential. What a client sent is never logged and never quoted back.
+- The login service counts what it decides; here only what never reached it is counted.
 """
 
 from __future__ import annotations
@@ -68,22 +69,23 @@ async def _answer(session: Session, check: Callable[[], Awaitable[Principal]]) -
     try:
         principal = await check()
     except _Cancelled:
-        return _count("cancelled", bad("Authentication cancelled"))
+        return bad("Authentication cancelled")
     except SaslSyntaxError:
-        return _count("malformed", bad("Malformed credentials"))
+        AUTH_ATTEMPTS.labels(session.info.listener, "malformed").inc()
+        return bad("Malformed credentials")
     except (Unauthenticated, Forbidden):
         await asyncio.sleep(FAILURE_DELAY_S)
-        return _count("failed", no("Login or password is wrong", b"AUTHENTICATIONFAILED"))
+        return no("Login or password is wrong", b"AUTHENTICATIONFAILED")
     except RateLimited:
         await asyncio.sleep(FAILURE_DELAY_S)
-        return _count("limited", no("Too many failed logins, try later", b"LIMIT"))
+        return no("Too many failed logins, try later", b"LIMIT")
     except MaiRustError as error:
         log.warning("auth.unavailable", error=error.public)
-        return _count("unavailable", no("Logins are not possible now", b"UNAVAILABLE"))
+        return no("Logins are not possible now", b"UNAVAILABLE")
     if not session.login(principal):
-        return _count("limited", no("Too many sessions of this account from this address", b"LIMIT"))
+        return no("Too many sessions of this account from this address", b"LIMIT")
     log.info("imap.login", account_id=principal.account_id)
-    return _count("success", ok("Logged in", b"CAPABILITY " + capabilities(session)))
+    return ok("Logged in", b"CAPABILITY " + capabilities(session))
 
 
 async def _plain(session: Session, initial: bytes | None) -> Principal:
@@ -135,8 +137,3 @@ async def _response(session: Session, challenge: bytes, initial: bytes | None) -
     if line == b"*":
         raise _Cancelled
     return decode_base64(line)
-
-
-def _count(result: str, answer: Result) -> Result:
-    AUTH_ATTEMPTS.labels("imap", result).inc()
-    return answer

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from server.domain.changes import TraceEvent
 from server.domain.errors import InvalidInput, NotFound
 from server.domain.flags import DELETED, SEEN
 from server.domain.ids import AccountId, MailboxId, MessageId, ModSeq, Uid, UidValidity, new_id
 from server.store.repositories import mailboxes, messages
-from server.store.repositories.messages import MessageState
+from server.store.repositories.messages import MessageState, Traced
 from server.store.transaction import Transaction
 
 
@@ -81,12 +82,28 @@ async def expunge_in(tx: Transaction, *, account_id: AccountId, mailbox_id: Mail
 async def expunge_states(
     tx: Transaction, account_id: AccountId, mailbox_id: MailboxId, states: Sequence[MessageState]
 ) -> Expunged:
-    """Expunge these messages whatever their flags."""
+    """Expunge these messages whatever their flags; each that has a trace gets its last line (P2)."""
     if not states:
         return Expunged(modseq=None, uids=())
+    for message in await messages.traced(tx, account_id, mailbox_id, [state.uid for state in states]):
+        tx.record(_deleted(account_id, message))
     modseq = await messages.charge(tx, account_id, -sum(state.size_octets for state in states))
     await _take_out(tx, account_id, mailbox_id, modseq, states)
     return Expunged(modseq=modseq, uids=tuple(state.uid for state in states))
+
+
+def _deleted(account_id: AccountId, message: Traced) -> TraceEvent:
+    return TraceEvent(
+        type="message.deleted",
+        component="mailstore",
+        verdict="deleted",
+        detail=f"expunged from {message.mailbox_name}",
+        tenant_id=message.tenant_id,
+        account_id=account_id,
+        trace_id=message.trace_id,
+        message_id_header=message.message_id_header,
+        data={"mailbox": message.mailbox_name, "uid": message.uid},
+    )
 
 
 async def _retire(

@@ -14,9 +14,9 @@ from typing import cast
 from sqlalchemy import BigInteger, bindparam, or_, select, update
 
 from server.domain.errors import NotFound, OverQuota
-from server.domain.ids import AccountId, BlobId, MailboxId, MessageId, ModSeq, TraceId, Uid
+from server.domain.ids import AccountId, BlobId, MailboxId, MessageId, ModSeq, TenantId, TraceId, Uid
 from server.domain.message import Blob, BlobPlace, Rendered
-from server.store.schema import accounts, blobs, emails, messages
+from server.store.schema import accounts, blobs, emails, mailboxes, messages
 from server.store.statements import prepared, prepared_insert
 from server.store.times import to_us
 from server.store.transaction import Row, Transaction
@@ -89,6 +89,14 @@ _SOURCES = prepared(
     .where(*_BETWEEN)
     .order_by(m.c.uid)
 )
+_TRACES = prepared(
+    select(m.c.uid, e.c.trace_id, e.c.message_id_header, accounts.c.tenant_id, mailboxes.c.name)
+    .join(e, e.c.id == m.c.email_id)
+    .join(accounts, accounts.c.id == m.c.account_id)
+    .join(mailboxes, mailboxes.c.id == m.c.mailbox_id)
+    .where(*_BETWEEN, e.c.trace_id.is_not(None))
+    .order_by(m.c.uid)
+)
 _ONE = (*_IN_MAILBOX, m.c.uid == bindparam("b_uid"))
 _SET_FLAGS = prepared(
     update(m)
@@ -110,6 +118,17 @@ class MessageState:
     keywords: str
     size_octets: int
     internal_date_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traced:
+    """A message that came through one of the two doors, and so has a trace."""
+
+    uid: Uid
+    trace_id: TraceId
+    message_id_header: str | None
+    tenant_id: TenantId
+    mailbox_name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,6 +284,16 @@ async def sources(tx: Transaction, account_id: AccountId, mailbox_id: MailboxId,
     return found
 
 
+async def traced(tx: Transaction, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int]) -> list[Traced]:
+    """Those of the messages that have a trace."""
+    wanted = _members(uids)
+    found: list[Traced] = []
+    for first, last in _ranges(uids):
+        rows = await tx.fetch(_TRACES, _between(account_id, mailbox_id, first, last))
+        found += [_traced(row) for row in rows if cast(int, row[0]) in wanted]
+    return found
+
+
 async def set_flags(
     tx: Transaction,
     account_id: AccountId,
@@ -326,6 +355,16 @@ def _state(row: Row) -> MessageState:
         keywords=cast(str, row[4]),
         size_octets=cast(int, row[5]),
         internal_date_us=cast(int, row[6]),
+    )
+
+
+def _traced(row: Row) -> Traced:
+    return Traced(
+        uid=Uid(cast(int, row[0])),
+        trace_id=TraceId(cast(str, row[1])),
+        message_id_header=cast("str | None", row[2]),
+        tenant_id=TenantId(cast(str, row[3])),
+        mailbox_name=cast(str, row[4]),
     )
 
 

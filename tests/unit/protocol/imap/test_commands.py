@@ -13,7 +13,6 @@ from server.protocol.imap.commands import (
     Append,
     Authenticate,
     Command,
-    CommandSyntaxError,
     Copy,
     Enable,
     Fetch,
@@ -28,13 +27,11 @@ from server.protocol.imap.commands import (
     StoreMode,
     UidExpunge,
     Word,
-    parse_append,
-    parse_command,
-    tag_of,
 )
 from server.protocol.imap.fetch import FetchAttribute
 from server.protocol.imap.flags import FlagSet
 from server.protocol.imap.listing import List, ListReturn, ListSelect, StatusItem
+from server.protocol.imap.parse import CommandSyntaxError, parse_append, parse_command, tag_of
 from server.protocol.imap.search import BadCharset
 from server.protocol.imap.sequence import SequenceSet
 

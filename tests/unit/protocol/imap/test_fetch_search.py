@@ -7,9 +7,10 @@ from datetime import date
 import pytest
 
 from server.domain import flags
-from server.protocol.imap.commands import CommandSyntaxError, Fetch, parse_command
+from server.protocol.imap.commands import Fetch
 from server.protocol.imap.fetch import FIELDS_MAX, ITEMS_MAX, BodySection, FetchAttribute, FetchItem
 from server.protocol.imap.format import format_astring, format_nstring, format_status_line, format_string
+from server.protocol.imap.parse import CommandSyntaxError, parse_command
 from server.protocol.imap.search import (
     DEPTH_MAX,
     KEYS_MAX,

@@ -1,0 +1,287 @@
+"""Second stage of the parser: the octets of one complete command become a value (RFC 9051 §9).
+
+- Nothing after it looks at the wire form again.
+- APPEND is parsed up to its message (`parse_append`): the message itself never enters the parser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from server.protocol.imap.commands import (
+    Append,
+    Authenticate,
+    Command,
+    Copy,
+    Enable,
+    Fetch,
+    Id,
+    Login,
+    Lsub,
+    MailboxVerb,
+    OnMailbox,
+    Rename,
+    Status,
+    Store,
+    StoreMode,
+    Tagged,
+    UidExpunge,
+    Word,
+)
+from server.protocol.imap.cursor import LITERAL, TAG, Cursor, ImapSyntaxError
+from server.protocol.imap.dates import parse_date_time
+from server.protocol.imap.fetch import parse_fetch_items
+from server.protocol.imap.flags import FlagSet, parse_flag_list, parse_flags
+from server.protocol.imap.listing import parse_list, parse_lsub, parse_status_items
+from server.protocol.imap.search import parse_search
+from server.protocol.imap.sequence import SequenceSet, parse_sequence_set
+from server.protocol.imap.utf7 import decode_utf7
+
+ID_FIELDS_MAX = 30
+ENABLE_MAX = 30
+
+
+class CommandSyntaxError(ImapSyntaxError):
+    """A syntax error whose tag is known, so that it can be answered to its command."""
+
+    def __init__(self, text: str, tag: bytes, name: str = "") -> None:
+        super().__init__(text)
+        self.tag = tag
+        self.name = name
+
+
+def parse_command(text: bytes) -> Tagged:
+    """Parse a complete command.
+
+    Args:
+        text: All octets of the command, literals in place, without the final CRLF.
+
+    Raises:
+        CommandSyntaxError: Outside the grammar, with the tag to answer to ("*" when it has none).
+        BadCharset: From SEARCH.
+    """
+    cursor = Cursor(text)
+    tag, name = _head(cursor)
+    try:
+        parse = _PARSERS.get(name)
+        if parse is None:
+            raise ImapSyntaxError("unknown command")
+        command = parse(cursor)
+        cursor.end()
+    except ImapSyntaxError as error:
+        raise CommandSyntaxError(error.text, tag, name if name in _PARSERS else "") from error
+    return Tagged(tag, name, command)
+
+
+def parse_append(text: bytes) -> tuple[bytes, Append] | None:
+    """Parse an APPEND up to the announcement of its message, `{n}CRLF` included.
+
+    Returns:
+        Tag and values; None when the literal at the end is not the message: another command, or still the mailbox.
+
+    Raises:
+        CommandSyntaxError: It is an APPEND, but outside the grammar.
+
+    RFC 9051 §6.3.12: append = "APPEND" SP mailbox [SP flag-list] [SP date-time] SP literal
+    """
+    cursor = Cursor(text)
+    try:
+        tag, name = _head(cursor)
+    except CommandSyntaxError:
+        return None
+    if name != "APPEND":
+        return None
+    try:
+        cursor.space()
+        if LITERAL.fullmatch(text, cursor.pos):
+            return None
+        mailbox = _mailbox(cursor)
+        cursor.space()
+        flags = FlagSet()
+        if cursor.peek() == b"(":
+            flags = parse_flag_list(cursor)
+            cursor.space()
+        date = None
+        if cursor.peek() == b'"':
+            date = parse_date_time(cursor)
+            cursor.space()
+        if LITERAL.fullmatch(text, cursor.pos) is None:
+            raise ImapSyntaxError("expected the message as a literal")
+    except ImapSyntaxError as error:
+        raise CommandSyntaxError(error.text, tag, "APPEND") from error
+    return tag, Append(mailbox, flags, date)
+
+
+def tag_of(text: bytes) -> bytes:
+    """The tag of a command that will not be parsed, "*" when it has none."""
+    found = TAG.match(text)
+    return found.group() if found is not None and len(found.group()) < len(text) else b"*"
+
+
+def _head(cursor: Cursor) -> tuple[bytes, str]:
+    """tag SP command-name, and "UID" SP the name behind it"""
+    try:
+        tag = cursor.matched(TAG, "a tag")
+        cursor.space()
+    except ImapSyntaxError as error:
+        raise CommandSyntaxError(error.text, b"*") from error
+    try:
+        name = cursor.keyword().decode("ascii")
+        if name == "UID":
+            cursor.space()
+            name = "UID " + cursor.keyword().decode("ascii")
+    except ImapSyntaxError as error:
+        raise CommandSyntaxError(error.text, tag) from error
+    return tag, name
+
+
+def _mailbox(cursor: Cursor) -> str:
+    """mailbox = "INBOX" / astring; modified UTF-7, or UTF-8 from clients that send it unasked"""
+    data = cursor.astring()
+    if data.isascii():
+        return decode_utf7(data)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ImapSyntaxError("mailbox name is not text") from None
+
+
+def _on_mailbox(verb: MailboxVerb) -> Callable[[Cursor], Command]:
+    def parse(cursor: Cursor) -> Command:
+        cursor.space()
+        return OnMailbox(verb, _mailbox(cursor))
+
+    return parse
+
+
+def _word(word: Word) -> Callable[[Cursor], Command]:
+    return lambda _cursor: word
+
+
+def _login(cursor: Cursor) -> Command:
+    """login = "LOGIN" SP userid SP password"""
+    cursor.space()
+    login = cursor.astring()
+    cursor.space()
+    return Login(login, cursor.astring())
+
+
+def _authenticate(cursor: Cursor) -> Command:
+    """authenticate = "AUTHENTICATE" SP auth-type [SP initial-resp]"""
+    cursor.space()
+    mechanism = cursor.keyword().decode("ascii")
+    initial = None
+    if cursor.take_if(b" "):
+        initial = cursor.data[cursor.pos :]
+        cursor.pos = len(cursor.data)
+    return Authenticate(mechanism, initial)
+
+
+def _rename(cursor: Cursor) -> Command:
+    cursor.space()
+    mailbox = _mailbox(cursor)
+    cursor.space()
+    return Rename(mailbox, _mailbox(cursor))
+
+
+def _status(cursor: Cursor) -> Command:
+    """status = "STATUS" SP mailbox SP "(" status-att *(SP status-att) ")" """
+    cursor.space()
+    mailbox = _mailbox(cursor)
+    cursor.space()
+    return Status(mailbox, parse_status_items(cursor))
+
+
+def _fetch(*, uid: bool) -> Callable[[Cursor], Command]:
+    def parse(cursor: Cursor) -> Command:
+        numbers = _numbers(cursor)
+        cursor.space()
+        return Fetch(numbers, parse_fetch_items(cursor), uid)
+
+    return parse
+
+
+def _store(*, uid: bool) -> Callable[[Cursor], Command]:
+    def parse(cursor: Cursor) -> Command:
+        """store-att-flags = (["+" / "-"] "FLAGS" [".SILENT"]) SP (flag-list / (flag *(SP flag)))"""
+        numbers = _numbers(cursor)
+        cursor.space()
+        mode = (
+            StoreMode.ADD if cursor.take_if(b"+") else StoreMode.REMOVE if cursor.take_if(b"-") else StoreMode.REPLACE
+        )
+        word = cursor.keyword()
+        if word not in (b"FLAGS", b"FLAGS.SILENT"):
+            raise ImapSyntaxError("expected FLAGS")
+        cursor.space()
+        flags = parse_flag_list(cursor) if cursor.peek() == b"(" else parse_flags(cursor)
+        return Store(numbers, mode, flags, word == b"FLAGS.SILENT", uid)
+
+    return parse
+
+
+def _copy(*, move: bool, uid: bool) -> Callable[[Cursor], Command]:
+    def parse(cursor: Cursor) -> Command:
+        numbers = _numbers(cursor)
+        cursor.space()
+        return Copy(numbers, _mailbox(cursor), move, uid)
+
+    return parse
+
+
+def _uid_expunge(cursor: Cursor) -> Command:
+    return UidExpunge(_numbers(cursor))
+
+
+def _numbers(cursor: Cursor) -> SequenceSet:
+    cursor.space()
+    return parse_sequence_set(cursor)
+
+
+def _id(cursor: Cursor) -> Command:
+    """id = "ID" SP ("(" [string SP nstring *(SP string SP nstring)] ")" / nil)"""
+    cursor.space()
+    if not cursor.take_if(b"("):
+        if cursor.nstring() is not None:
+            raise ImapSyntaxError("expected a list or NIL")
+        return Id()
+    for _ in range(ID_FIELDS_MAX):
+        if cursor.take_if(b")"):
+            return Id()
+        cursor.string()
+        cursor.space()
+        cursor.nstring()
+        cursor.take_if(b" ")
+    cursor.expect(b")")
+    return Id()
+
+
+def _enable(cursor: Cursor) -> Command:
+    """enable = "ENABLE" 1*(SP capability)"""
+    names: list[bytes] = []
+    while not cursor.at_end and len(names) < ENABLE_MAX:
+        cursor.space()
+        names.append(cursor.keyword())
+    if not names:
+        raise ImapSyntaxError("expected a capability")
+    return Enable(tuple(names))
+
+
+_PARSERS: dict[str, Callable[[Cursor], Command]] = {
+    **{word.value: _word(word) for word in Word},
+    **{verb.value: _on_mailbox(verb) for verb in MailboxVerb},
+    "LOGIN": _login,
+    "AUTHENTICATE": _authenticate,
+    "RENAME": _rename,
+    "LIST": parse_list,
+    "LSUB": lambda cursor: Lsub(parse_lsub(cursor)),
+    "STATUS": _status,
+    "ID": _id,
+    "ENABLE": _enable,
+    "UID EXPUNGE": _uid_expunge,
+}
+for _prefix, _by_uid in (("", False), ("UID ", True)):
+    _PARSERS[_prefix + "FETCH"] = _fetch(uid=_by_uid)
+    _PARSERS[_prefix + "STORE"] = _store(uid=_by_uid)
+    _PARSERS[_prefix + "COPY"] = _copy(move=False, uid=_by_uid)
+    _PARSERS[_prefix + "MOVE"] = _copy(move=True, uid=_by_uid)
+    _PARSERS[_prefix + "SEARCH"] = lambda cursor, uid=_by_uid: parse_search(cursor, uid=uid)  # type: ignore[misc]
