@@ -20,7 +20,7 @@ from server.telemetry.log import get_logger
 if TYPE_CHECKING:
     from server.api.server import HttpService
     from server.api.services import ApiServices
-    from server.daemon.bootstrap import Appliance
+    from server.daemon.appliance import Appliance
 
 log = get_logger("api")
 

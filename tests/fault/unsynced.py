@@ -9,10 +9,10 @@ from functools import partial
 
 from server import __main__ as program
 from server.adapters.blobs_fs import FileBlobStore
-from server.daemon import bootstrap, stores
+from server.daemon import parts, stores
 from server.store.sqlite import SqliteBackend
 
 if __name__ == "__main__":
-    bootstrap.FileBlobStore = partial(FileBlobStore, sync=False)  # type: ignore[misc, assignment]
-    stores.SqliteBackend = partial(SqliteBackend, synchronous="OFF")  # type: ignore[misc, assignment]
+    vars(parts)["FileBlobStore"] = partial(FileBlobStore, sync=False)
+    vars(stores)["SqliteBackend"] = partial(SqliteBackend, synchronous="OFF")
     program.main()

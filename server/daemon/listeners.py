@@ -1,0 +1,101 @@
+"""The mail services: SMTP and IMAP on their sockets, the queue, and the watch on the certificate.
+
+- Sockets are taken when the daemon is built: a busy or forbidden port stops the start, and connections wait in the
+  backlog until the service runs, so none is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+
+from server.adapters.tls import TlsContexts
+from server.daemon.appliance import Appliance
+from server.daemon.service import Host, Service
+from server.imap.server import ImapServer
+from server.imap.server import Listener as ImapListener
+from server.imap.services import ImapServices
+from server.services.queue.runner import QueueRunner
+from server.smtp.contracts import EdgeServices
+from server.smtp.contracts import Listener as SmtpListener
+from server.smtp.server import SmtpServer
+from server.smtp.settings import smtp_settings
+
+TLS_CHECK_S = 60.0
+
+
+def smtp_services(appliance: Appliance, host: Host) -> list[Service]:
+    server, roles = appliance.live().server, appliance.live().server.roles
+    sockets: dict[SmtpListener, list[socket.socket]] = {}
+    if "smtp" in roles:
+        sockets[SmtpListener.SMTP] = host.sockets.tcp("smtp", server.bind, server.smtp_port)
+    if "submission" in roles:
+        sockets[SmtpListener.SUBMISSION] = host.sockets.tcp("submission", server.bind, server.submission_port)
+        sockets[SmtpListener.SUBMISSIONS] = host.sockets.tcp("submissions", server.bind, server.submissions_port)
+    if not any(sockets.values()):
+        return []
+    adapters, mail = appliance.adapters, appliance.mail
+    appliance.smtp = SmtpServer(
+        services=EdgeServices(
+            reception=mail.reception,
+            submissions=mail.submission,
+            logins=appliance.identity.logins,
+            writer=adapters.blobs.writer,
+            tls=_context(adapters.tls),
+            clock=adapters.clock,
+        ),
+        settings=smtp_settings(appliance.live()),
+        sockets=sockets,
+    )
+    return [_listener("smtp", appliance.smtp)]
+
+
+def imap_services(appliance: Appliance, host: Host) -> list[Service]:
+    settings = appliance.live()
+    server = settings.server
+    if "imap" not in server.roles or not settings.imap.enabled:
+        return []
+    sockets = {
+        ImapListener.IMAP: host.sockets.tcp("imap", server.bind, server.imap_port),
+        ImapListener.IMAPS: host.sockets.tcp("imaps", server.bind, server.imaps_port),
+    }
+    if not any(sockets.values()):
+        return []
+    adapters = appliance.adapters
+    services = ImapServices(mailstore=appliance.mail.mailstore, logins=appliance.identity.logins, clock=adapters.clock)
+    appliance.imap = ImapServer(services=services, settings=settings, tls=_context(adapters.tls), sockets=sockets)
+    return [_listener("imap", appliance.imap)]
+
+
+def _listener(name: str, server: SmtpServer | ImapServer) -> Service:
+    """A listener: its sockets listen before it starts, so connections wait in their backlog, none is refused."""
+    return Service(name=name, critical=True, run=server.serve, drain=server.drain)
+
+
+def queue_service(runner: QueueRunner) -> Service:
+    ended = asyncio.Event()
+
+    async def run() -> None:
+        ended.clear()
+        try:
+            await runner.run()
+        finally:
+            ended.set()
+
+    async def drain(_grace_s: float) -> None:
+        runner.stop()
+        await ended.wait()
+
+    return Service(name="queue", run=run, drain=drain)
+
+
+async def watch_certificate(appliance: Appliance) -> None:
+    while True:
+        appliance.adapters.tls.refresh()
+        await appliance.adapters.clock.sleep(TLS_CHECK_S)
+
+
+def _context(tls: TlsContexts) -> Callable[[], ssl.SSLContext | None]:
+    return tls.server_context
