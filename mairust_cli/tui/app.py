@@ -106,7 +106,7 @@ class Console(App[int]):
         """Why changes are off now; empty when they are on."""
         if self.read_only:
             return "read-only: ctrl+r allows changes"
-        return "no answer from mairustd" if self.lost is not None else ""
+        return "no answer from mairustd now" if self.lost is not None else ""
 
     def samples(self, name: str) -> Sequence[int]:
         """Messages per look since the console was opened, oldest first."""

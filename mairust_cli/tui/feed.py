@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from mairust_cli.client.api import Client, Json, items_of
-from mairust_cli.exits import CliError
+from mairust_cli.exits import CliError, Exit
 from mairust_cli.output import times
+from mairust_cli.output.table import plain_cell
 
 PAGE_ROWS = 200
 INTERVAL_S = 2.0
@@ -38,9 +39,9 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
-    """No answer; the next try comes in `again_s` seconds."""
+    """No answer, or a refusal in the daemon's words; the next try comes in `again_s` seconds."""
 
-    why: str
+    refusal: str
     again_s: float
 
 
@@ -78,7 +79,8 @@ class Feed:
                 pause_s = RETRY_S[min(failures, len(RETRY_S) - 1)]
                 failures += 1
                 if not self._stopped:
-                    self._tell(Lost(why=error.what, again_s=pause_s))
+                    words = "" if error.code is Exit.UNREACHABLE else plain_cell(error.what)
+                    self._tell(Lost(refusal=words, again_s=pause_s))
             self._wake.wait(pause_s)
         client.close()
 

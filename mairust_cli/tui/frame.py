@@ -105,8 +105,9 @@ class View(Screen[None]):
 
 
 def lost_words(lost: Lost) -> str:
-    """The banner while the daemon does not answer."""
-    return f" ! no answer from mairustd, again in {lost.again_s:g} s ({lost.why})"
+    """The banner while the daemon does not answer as it should."""
+    what = f"mairustd refuses: {lost.refusal}" if lost.refusal else "no answer from mairustd"
+    return f" ! {what}, again in {lost.again_s:g} s"
 
 
 def spread(left: str, right: str, width: int) -> str:

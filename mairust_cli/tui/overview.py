@@ -47,19 +47,12 @@ class Overview(View):
 
 def _tiles(status: Json, snapshot: Snapshot) -> list[str]:
     ports = " ".join(plain_cell(listener.get("port")) for listener in items_of(status.get("listeners")))
-    left = (
-        ("Queue", queue_words(status)),
-        ("Disk", disk_words(status)),
-        ("Has", counts_words(status)),
+    pairs = (
+        (("Queue", queue_words(status)), ("Certificate", certificate_words(status, snapshot.taken_at))),
+        (("Disk", disk_words(status)), ("Runs", memory_words(status))),
     )
-    right = (
-        ("Certificate", certificate_words(status, snapshot.taken_at)),
-        ("Ports", ports or "none"),
-        ("Runs", memory_words(status)),
-    )
-    return [
-        f" {name:<7} {value:<28} {other:<12} {text}" for (name, value), (other, text) in zip(left, right, strict=True)
-    ]
+    lines = [f" {name:<7} {value:<28} {other:<12} {text}" for (name, value), (other, text) in pairs]
+    return [*lines, f" {'Has':<7} {counts_words(status)}", f" {'Ports':<7} {ports or 'none'}"]
 
 
 def _warnings(status: Json, fine: str) -> list[str]:
