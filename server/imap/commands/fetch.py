@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from server.domain.errors import Unavailable
 from server.domain.flags import SEEN
 from server.domain.ids import Uid
 from server.imap.commands.store import BAD_NUMBER, GONE
@@ -22,6 +23,9 @@ from server.protocol.imap.fetch import BodySection, FetchAttribute, FetchItem
 from server.protocol.mime.section import extract, partial
 from server.protocol.mime.structure import Structure, parse_structure
 from server.services.mailstore.flags import FlagChange
+from server.telemetry.log import get_logger
+
+log = get_logger("imap")
 
 PAGE_MESSAGES = 200
 INLINE_PARSE_OCTETS = 256 * 1024
@@ -56,12 +60,16 @@ async def do_fetch(session: Session, command: Fetch) -> Result:
 
 
 async def _set_seen(session: Session, selected: SelectedMailbox, uids: Sequence[int]) -> frozenset[int]:
-    """Set \\Seen where it is missing; the messages that changed."""
+    """Set \\Seen where it is missing; the messages that changed. Reading goes on when nothing can be written (F03)."""
     view = selected.view
     unseen = [uid for uid in uids if (place := view.index(uid)) is not None and not view.flags[place] & SEEN]
     if not unseen:
         return frozenset()
-    stored = await session.mailstore.store_flags(view, unseen, FlagChange.ADD, flags=SEEN)
+    try:
+        stored = await session.mailstore.store_flags(view, unseen, FlagChange.ADD, flags=SEEN)
+    except Unavailable as error:
+        log.warning("imap.seen_not_set", reason=error.public)
+        return frozenset()
     selected.told(stored.changed, stored.modseq)
     return frozenset(stored.changed)
 

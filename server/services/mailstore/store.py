@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from server.domain.errors import Conflict, OverQuota
+from server.domain.errors import Conflict, MaiRustError, OverQuota, Unavailable
 from server.domain.ids import AccountId, MailboxId, ModSeq, Uid
 from server.domain.mailbox import Mailbox
 from server.domain.message import CONTENT_RAM_MAX, Content, Rendered, Stored
@@ -26,12 +26,14 @@ from server.services.mailstore.quota import Quota, quota_in
 from server.services.mailstore.search import SearchScope, search
 from server.services.mailstore.sync import Follower, MailboxView, OpenMailboxes
 from server.store.database import Database
-from server.store.errors import UniqueViolation
+from server.store.errors import StoreReadOnly, UniqueViolation
 from server.store.repositories import mailboxes as mailbox_rows
 from server.store.repositories import messages
 from server.store.transaction import Transaction, Unit
+from server.telemetry.log import get_logger
 
 T = TypeVar("T")
+log = get_logger("storage")
 
 
 class MailStore:
@@ -136,7 +138,7 @@ class MailStore:
                 trace_id=None,
             )
 
-        return await self._database.write("mailstore.append", unit)
+        return await self._write("mailstore.append", unit)
 
     async def store_flags(
         self,
@@ -162,14 +164,14 @@ class MailStore:
                 unchanged_since=unchanged_since,
             )
 
-        stored = await self._database.write("mailstore.store", unit)
+        stored = await self._write("mailstore.store", unit)
         await view.refresh()
         return stored
 
     async def copy(self, view: MailboxView, uids: Sequence[int], to: str, *, move: bool) -> Copied:
         """Copy or move to the mailbox of that name and bring the view up to date."""
         name = boxes.normalise_name(to)
-        copied = await self._database.write(
+        copied = await self._write(
             "mailstore.move" if move else "mailstore.copy",
             lambda tx: copy_in(
                 tx, account_id=view.account_id, mailbox_id=view.mailbox_id, uids=uids, to=name, move=move
@@ -180,7 +182,7 @@ class MailStore:
 
     async def expunge(self, view: MailboxView, uids: Sequence[int]) -> Expunged:
         """Expunge those among `uids` that are \\Deleted and bring the view up to date."""
-        expunged = await self._database.write(
+        expunged = await self._write(
             "mailstore.expunge",
             lambda tx: expunge_in(tx, account_id=view.account_id, mailbox_id=view.mailbox_id, uids=uids),
         )
@@ -197,12 +199,16 @@ class MailStore:
         self._open.close(view, follower)
 
     async def claim_recent(self, view: MailboxView, below: Uid) -> None:
-        """Messages below this UID are \\Recent in no later session."""
-        if view.claim_recent(below):
-            await self._database.write(
+        """Messages below this UID are \\Recent in no later session; best effort."""
+        if not view.claim_recent(below):
+            return
+        try:
+            await self._write(
                 "mailstore.recent",
                 lambda tx: mailbox_rows.claim_recent(tx, view.account_id, view.mailbox_id, below),
             )
+        except MaiRustError as error:
+            log.warning("mailstore.recent_not_kept", reason=error.public)
 
     async def rendered(self, view: MailboxView, uids: Sequence[int]) -> dict[int, tuple[bytes, bytes, bytes]]:
         """ENVELOPE, BODY and BODYSTRUCTURE by UID; ask for a page at a time."""
@@ -237,3 +243,5 @@ class MailStore:
             return await self._database.write(name, unit)
         except UniqueViolation as error:
             raise Conflict("the mailbox exists already") from error
+        except StoreReadOnly as error:
+            raise Unavailable("mail can be read but not changed now") from error

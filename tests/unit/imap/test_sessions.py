@@ -8,6 +8,7 @@ import pytest
 
 from server.domain.changes import StateChange
 from server.domain.ids import ModSeq
+from server.store.errors import StoreReadOnly
 from tests.support.imap_edge import ImapClient, ImapEdge
 
 MESSAGE = b"Subject: x\r\n\r\nbody\r\n"
@@ -209,3 +210,20 @@ async def test_drain_says_bye_to_idle_clients(edge: ImapEdge) -> None:
     for client in (waiting, idling, fresh):
         assert b"* BYE Server is shutting down\r\n" in await asyncio.wait_for(client.rest(), 2)
     assert edge.server.open_connections == 0
+
+
+async def test_a_store_that_cannot_write_is_still_read(edge: ImapEdge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F03, F05: login, SELECT and FETCH go on; changes are NO and temporary."""
+    client = await edge.login()
+    await _fill(client, 1)
+
+    async def refused(*_: object) -> None:
+        raise StoreReadOnly("damaged")
+
+    monkeypatch.setattr(edge.database, "write", refused)
+    reader = await edge.selected()
+    assert await reader.ok(b"FETCH 1 BODY[TEXT]") == [b"* 1 FETCH (BODY[TEXT] {6}\r\nbody\r\n)"]
+    for command in (b"STORE 1 +FLAGS (\\Seen)", b"CREATE x", b"COPY 1 Trash"):
+        assert b"NO [UNAVAILABLE]" in (await reader.ask(command))[-1]
+    assert b"NO [UNAVAILABLE]" in await reader.append(b"INBOX", MESSAGE)
+    await reader.ok(b"UNSELECT")
