@@ -21,6 +21,7 @@ from mairust_cli.shell import noun, verb
 app = noun("The event stream.")
 WAIT_S = 20
 PAGE = 500
+LOOK_BACK = 200
 SEVERITIES = ("info", "warning", "error")
 
 
@@ -38,26 +39,20 @@ def tail(
     run = runtime(ctx)
     wanted = _Filter(since=since, severity=severity, grep=grep)
     kinds = ",".join(split_list(types)) or None
-    after, newest = 0, []
-    for event in _stored(run.client, kinds):
-        after = max(after, _seq(event))
-        if wanted.accepts(event):
-            newest.append(event)
-            if since is None and len(newest) > number:
-                del newest[0]
+    newest, after = _newest(run.client, kinds, wanted, number, everything=since is not None)
     if not follow and run.out.format in ("json", "yaml"):
         run.out.rows(newest, ())
         return
     for event in newest:
         _print(run, event)
+    wait_s = max(1, min(WAIT_S, int(run.options.timeout_s / 2)))
     while follow:
-        answer = run.client.get("/events", {"after": after, "types": kinds, "limit": PAGE, "wait": WAIT_S})
+        run.out.flush()
+        answer = run.client.get("/events", {"after": after, "types": kinds, "limit": PAGE, "wait": wait_s})
         for event in items_of(answer):
-            after = max(after, _seq(event))
             if wanted.accepts(event):
                 _print(run, event)
-        following = answer.get("next_after")
-        after = max(after, following) if isinstance(following, int) else after
+        after = max(after, _integer(answer.get("next_after")))
 
 
 class _Filter:
@@ -89,22 +84,40 @@ class _Filter:
         return self._pattern is None or self._pattern.search(json_text(event)) is not None
 
 
-def _stored(client: Client, kinds: str | None) -> Iterator[Json]:
-    """Every event still kept, in order; one that starts too early begins at the oldest."""
-    after = 0
+def _newest(
+    client: Client, kinds: str | None, wanted: _Filter, number: int, *, everything: bool
+) -> tuple[list[Json], int]:
+    """The newest events that pass, oldest first, and where to read on.
+
+    Looks further and further back until there are enough; with `everything`, at all that is kept.
+    """
+    end = client.get("/events", {"types": kinds, "limit": 1})
+    newest, oldest = _integer(end.get("next_after")), _integer(end.get("oldest"))
+    first = max(0, oldest - 1)
+    back = LOOK_BACK
     while True:
-        answer = client.get("/events", {"after": after, "types": kinds, "limit": PAGE, "wait": 0})
-        events = items_of(answer)
-        yield from events
-        following = answer.get("next_after")
-        if not events or not isinstance(following, int) or following <= after:
+        start = first if everything else max(first, newest - back)
+        found = [event for event in _events(client, kinds, start, newest) if wanted.accepts(event)]
+        if start == first or len(found) >= number:
+            return (found if everything else found[max(0, len(found) - number) :]), newest
+        back *= 8
+
+
+def _events(client: Client, kinds: str | None, after: int, newest: int) -> Iterator[Json]:
+    """The events above `after`, up to the newest."""
+    while after < newest:
+        answer = client.get("/events", {"after": after, "types": kinds, "limit": PAGE})
+        for event in items_of(answer):
+            if _integer(event.get("seq")) <= newest:
+                yield event
+        following = _integer(answer.get("next_after"))
+        if following <= after:
             return
         after = following
 
 
-def _seq(event: Json) -> int:
-    seq = event.get("seq")
-    return seq if isinstance(seq, int) else 0
+def _integer(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _print(run: Runtime, event: Json) -> None:

@@ -24,6 +24,7 @@ def status(
     run = runtime(ctx)
     _print(run)
     while watch is not None:
+        run.out.flush()
         time.sleep(watch)
         run.out.data("")
         _print(run)

@@ -80,18 +80,12 @@ def trace(
 
 
 def find_trace(client: Client, reference: str) -> str:
-    """The trace id for the id, or id tail, of a trace, a delivery or a submission.
+    """An id the API takes for the id, or id tail, of a trace, a delivery or a submission.
 
     Raises:
         CliError: None has it (exit 3), several do (exit 5), or too short (exit 2).
     """
     if is_uuid(reference):
-        try:
-            client.get(f"/trace/{reference.lower()}")
-        except CliError as error:
-            if error.code is not Exit.NOT_FOUND:
-                raise
-            return _by_delivery(client, reference.lower())
         return reference.lower()
     if not is_tail(reference):
         why = f"'{reference}' is no address, Message-ID, or six characters or more of an id"
@@ -139,6 +133,7 @@ def _one(run: Runtime, trace_id: str, *, follow: bool) -> None:
     run.out.data("\n".join(timeline_lines(told)))
     seen = len(items_of(told.get("timeline")))
     while not _settled(told):
+        run.out.flush()
         time.sleep(FOLLOW_S)
         told = run.client.get(path)
         events = items_of(told.get("timeline"))

@@ -316,7 +316,8 @@ class FakeApi:
 
     def _trace(self, request: Request, rest: list[str]) -> tuple[int, Any]:
         if rest:
-            found = next((row for row in self.state.traces if row["trace_id"] == rest[0]), None)
+            ids = [r["trace_id"] for r in self.state.queue if rest[0] in (r["id"], r["submission_id"])] or rest
+            found = next((row for row in self.state.traces if row["trace_id"] == ids[0]), None)
             return (200, found) if found else _missing()
         wanted, header = request.query.get("address"), request.query.get("message_id_header")
         rows = [
@@ -328,9 +329,10 @@ class FakeApi:
         return 200, self._page(request, rows)
 
     def _events(self, request: Request, _rest: list[str]) -> tuple[int, Any]:
-        after = int(request.query.get("after", 0))
-        rows = [row for row in self.state.events if row["seq"] > after]
-        return 200, {"items": rows, "next_after": rows[-1]["seq"] if rows else after, "oldest": 1}
+        newest = max((row["seq"] for row in self.state.events), default=0)
+        after = int(request.query.get("after", newest))
+        rows = [row for row in self.state.events if row["seq"] > after][: int(request.query["limit"])]
+        return 200, {"items": rows, "next_after": rows[-1]["seq"] if rows else max(after, newest), "oldest": 1}
 
     def _system(self, _request: Request, rest: list[str]) -> tuple[int, Any]:
         return (200, self.state.status) if rest == ["status"] else (200, {"version": "0.1.0"})

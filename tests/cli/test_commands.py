@@ -226,6 +226,15 @@ def test_log_tail_filters(mairust: Mairust) -> None:
     assert len(json.loads(mairust("log", "tail", "--json").out)) == 2
 
 
+def test_log_tail_looks_back_until_it_has_enough(mairust: Mairust, api: FakeApi) -> None:
+    base = api.state.events[0]
+    api.state.events = [{**base, "seq": n, "severity": "error" if n < 4 else "info"} for n in range(1, 3001)]
+    assert len(mairust("log", "tail", "-n", "700").out.splitlines()) == 700
+    assert len(mairust("log", "tail", "-n", "3", "--severity", "error").out.splitlines()) == 3
+    assert len(mairust("log", "tail", "--since", "2026-11-22T00:00Z").out.splitlines()) == 3000
+    assert len(api.requests) < 40
+
+
 def test_api_key_is_shown_once(mairust: Mairust) -> None:
     result = mairust("api-key", "add", "--name", "x", "--scopes", "read,mail:send", "--expires", "90d")
     assert "key (shown once): mk_made_secret" in result.out
