@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.fault.crash import Report, crash
+from tests.fault.sweep import sweep
 from tests.support.postgres import PostgresServer
 
 KILLS_A_BATCH = 25
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parts: dict[str, Callable[[], Row]] = {
         "sqlite": lambda: crashes(options.kills, options.seed, postgres=False),
         "postgres": lambda: crashes(options.postgres_kills, options.seed, postgres=True),
+        "sweep": lambda: swept(options.seed),
     }
     rows = [part() for name, part in parts.items() if options.only in (None, name)]
     print(f"\n{'test':<28}{'trials':>8}{'acknowledged':>14}{'seconds':>9}{'failures':>10}  notes")
@@ -79,6 +81,25 @@ def crashes(kills: int, first_seed: int, *, postgres: bool) -> Row:
         f"{early:.0f} kills during the start",
         f"slowest start {slowest:.1f} s",
     ]
+    return row
+
+
+def swept(seed: int) -> Row:
+    """FT1: every point of every operation."""
+    row = Row("FT1 kill at system calls")
+    with scratch() as folder:
+        report = sweep(folder, seed=seed)
+    row.trials, row.acknowledged = report.kills, report.findings.acknowledged
+    row.took_s, row.bad = report.took_s, report.bad
+    row.notes = [
+        f"{report.findings.tries} attempts",
+        f"{report.acknowledged_before_kill} killed after the reply",
+        f"{report.missed} points not reached",
+        f"{report.findings.allowed_duplicates} copies of unanswered attempts",
+        f"slowest start {report.slowest_start_s:.1f} s",
+    ]
+    for text in row.bad[:20]:
+        print(f"  {text}", flush=True)
     return row
 
 

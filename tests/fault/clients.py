@@ -17,22 +17,24 @@ import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from tests.support.daemon_process import HOST, PASSWORD, Ports
 from tests.support.ledger import Ledger, Trial, make_trial
 
 TIMEOUT_S = 30.0
-RETRY_S = 0.03
+RETRY_S = 0.1
 OUTSIDE = "remote.test"
 FLAGS = ("\\Seen", "\\Flagged", "\\Answered", "$Forwarded")
 _FETCHED = re.compile(rb"\d+ \(.*?UID (\d+).*?FLAGS \(([^)]*)\)|\d+ \(.*?FLAGS \(([^)]*)\).*?UID (\d+)")
 _CUT_OFF = (OSError, EOFError, smtplib.SMTPException, imaplib.IMAP4.abort, ssl.SSLError)
 
 
+@cache
 def unverified() -> ssl.SSLContext:
     """Accepts the daemon's self-signed certificate."""
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.fault.checker import Findings, check, live_findings, unfinished
 from tests.fault.clients import OUTSIDE, Client, ImapClient, SmtpClient
-from tests.support.daemon_process import DaemonProcess, NotReady
+from tests.support.daemon_process import READY_S, DaemonProcess, NotReady
 from tests.support.ledger import read_ledgers
 
 ACCOUNTS = 8
@@ -52,7 +52,6 @@ def crash(folder: Path, *, kills: int, seed: int, database_url: str | None = Non
     began = time.monotonic()
     report = Report(database="postgres" if database_url else "sqlite", seed=seed)
     rng = random.Random(seed)
-    # Unsynced PostgreSQL memory survives the daemon's death: what is killed here is the daemon.
     daemon = DaemonProcess(folder / "daemon", accounts=ACCOUNTS, database_url=database_url)
     with daemon:
         clients = _clients(daemon, folder, seed)
@@ -101,7 +100,10 @@ def _kill_once(daemon: DaemonProcess, rng: random.Random, report: Report) -> Non
         time.sleep(rng.uniform(*UPTIME_S))
     daemon.kill()
     report.kills += 1
-    report.slowest_start_s = max(report.slowest_start_s, daemon.start())
+    start_s = daemon.start()
+    report.slowest_start_s = max(report.slowest_start_s, start_s)
+    if start_s > READY_S:
+        report.violations.append(f"ready only {start_s:.1f} s after kill {report.kills}")
     if daemon.database_path is not None:
         report.violations += [f"after kill {report.kills}: {text}" for text in live_findings(daemon)]
 
