@@ -58,6 +58,7 @@ EARLY_REPLY_S = 1.0
 """Wait for what the remote may have said before it closed in the middle of a message."""
 
 READ_OCTETS = 64 * 1024
+_LOOP = reply(554, "5.4.6", "the mail leads back to this server: the remote has our own name")
 
 E = TypeVar("E")
 
@@ -156,6 +157,8 @@ class Session:
         ready = await self._expect(Ready)
         if not ready.reply.is_success:
             self._fail(FailureKind.REFUSED, ready.reply, from_remote=True)
+        if "." in hostname and ready.reply.lines[0].lower().split(" ")[0] == hostname.lower():
+            self._fail(FailureKind.REFUSED, _LOOP)
 
     async def _upgrade(self, hostname: str, contexts: ClientTls) -> None:
         must = self.target.tls is not TlsMode.OPPORTUNISTIC

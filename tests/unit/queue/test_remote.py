@@ -345,6 +345,23 @@ async def test_wrong_credentials_hold_mail_and_are_not_tried_again_at_once(rig: 
     assert mx.connections == 1
 
 
+async def test_a_remote_with_our_own_name_is_a_loop(rig: QueueRig) -> None:
+    """T17: stops at the first round."""
+    async with FakeMx(script={"ehlo": b"250-MX.ours.test hello\r\n250 SIZE\r\n"}) as mx:
+        attempts = await send(rig, rig.courier(mx.port), "b@there.test")
+    assert (attempts[0].status, attempts[0].reply.enhanced) == (FAILED, "5.4.6")
+    assert mx.log == ["EHLO mx.ours.test"]
+
+
+async def test_an_early_refusal_of_a_large_message_is_the_reply(rig: QueueRig) -> None:
+    body = b"Subject: x\r\n\r\n" + b"x" * 70 + b"\r\n"
+    body += (b"y" * 998 + b"\r\n") * 20_000
+    script = {"body": b"552 5.3.4 too large\r\n"}
+    async with FakeMx(script=script) as mx:
+        attempts = await send(rig, rig.courier(mx.port), "b@there.test", body=body)
+    assert (attempts[0].status, attempts[0].reply.code) == (FAILED, 552)
+
+
 async def test_many_deliveries_share_no_connection_at_once(rig: QueueRig) -> None:
     async with FakeMx(delay_s=0.01) as mx:
         courier = rig.courier(mx.port)
