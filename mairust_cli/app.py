@@ -15,7 +15,7 @@ from typer.exceptions import Abort
 
 from mairust_cli.exits import CliError, Exit
 from mairust_cli.hoist import Options, hoist
-from mairust_cli.output.printer import Printer, close_quietly, standard_printer
+from mairust_cli.output.printer import Printer, close_quietly, standard_printer, unwritable
 from mairust_cli.runtime import Runtime
 from mairust_cli.shell import LazyGroup
 
@@ -68,8 +68,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         run_of = Runtime(options, argv=argv, out=printer, environment=environment)
         code = _invoke(["version"] if rest == ["--version"] else rest, run_of, printer)
     except CliError as error:
-        printer.failure(error, _hint(run_of))
-        code = int(error.code)
+        code = _failed(error, printer, run_of)
     except (KeyboardInterrupt, Abort, EOFError):
         printer.note("interrupted")
         code = int(Exit.INTERRUPTED)
@@ -102,6 +101,14 @@ def _invoke(rest: list[str], run_of: Runtime, printer: Printer) -> int:
     return result if isinstance(result, int) else int(Exit.OK)
 
 
+def _failed(error: CliError, printer: Printer, run_of: Runtime | None) -> int:
+    try:
+        printer.failure(error, _hint(run_of))
+    except CliError:
+        return int(Exit.FAILED)
+    return int(error.code)
+
+
 def _hint(run_of: Runtime | None) -> str:
     """A next step for an error that names none: the noun's list, or the command's help."""
     if run_of is None:
@@ -132,13 +139,30 @@ def _unexpected(error: Exception, printer: Printer, *, debug: bool) -> int:
 
 
 def _flushed(code: int) -> int:
+    """The exit code once everything is written: a reader that has gone is none of our business, a full disk is."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         close_quietly(sys.stdout)
+    except OSError as error:
+        close_quietly(sys.stdout)
+        standard_printer(Options(), {}).failure(unwritable(error), "df -h")
+        return int(Exit.FAILED)
     return code
+
+
+def _open_streams() -> None:
+    """Give a process started without stdin, stdout or stderr an empty one, before a socket takes its number."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            setattr(sys, name, open(number, mode, encoding="utf-8"))
 
 
 def main() -> None:
     """Entry point of the `mairust` executable."""
+    _open_streams()
     sys.exit(run(sys.argv[1:], os.environ))

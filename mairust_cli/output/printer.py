@@ -230,21 +230,30 @@ class Printer:
         except BrokenPipeError:
             close_quietly(stream)
             raise SystemExit(0) from None
+        except OSError as error:
+            close_quietly(stream)
+            raise unwritable(error) from None
 
 
 def close_quietly(stream: TextIO) -> None:
-    """Point a stream whose reader has gone at nothing, so that the interpreter's own last flush is silent too."""
+    """Point a stream that takes nothing more at nothing, so that the interpreter's own last flush is silent too."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, stream.fileno())
     os.close(null)
 
 
+def unwritable(error: OSError) -> CliError:
+    """The output's disk is full, or its device is gone."""
+    why = error.strerror or type(error).__name__
+    return CliError("the output can not be written", code=Exit.FAILED, why=why, hint="df -h")
+
+
 def standard_printer(options: Options, environment: Mapping[str, str]) -> Printer:
-    """A printer on the process's own streams, which escape what their encoding can not write."""
-    for stream in (sys.stdout, sys.stderr):
+    """A printer on the process's own streams, which escape what their encoding can not write; stdin never fails."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
+            reconfigure(errors="replace" if stream is sys.stdin else "backslashreplace")
     return Printer(options, out=sys.stdout, err=sys.stderr, environment=environment)
 
 

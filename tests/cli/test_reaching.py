@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -157,9 +159,6 @@ def test_local_commands_refuse_a_remote_daemon(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_reader_that_goes_away_ends_the_command_silently(api: FakeApi) -> None:
-    import subprocess
-    import sys
-
     api.state.domains = [{"id": "x", "name": f"d{n}.example"} for n in range(5000)]
     code = "from mairust_cli.app import main; main()"
     child = subprocess.Popen(
@@ -176,6 +175,29 @@ def test_a_reader_that_goes_away_ends_the_command_silently(api: FakeApi) -> None
     assert child.stderr.read() == b""
     child.stderr.close()
     assert child.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("closing", "code"),
+    [
+        (">&-", 0),
+        ("2>&-", 0),
+        ("<&-", 0),
+        (">&- 2>&- <&-", 0),
+        ("> /dev/full", 1),
+        ("> /dev/full 2> /dev/full", 1),
+        ("--nonsense 2> /dev/full", 1),
+        ("--nonsense 2>&-", 2),
+    ],
+)
+def test_closed_and_full_streams_are_no_traceback(closing: str, code: int, api: FakeApi) -> None:
+    line = f"{sys.executable} -m mairust_cli domain list {closing}"
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "MAIRUST_SOCKET": str(api.socket)}
+    done = subprocess.run(["sh", "-c", line], cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr + done.stdout
+    assert "unexpected way" not in done.stderr
+    assert done.returncode == code
 
 
 def test_wait_for_ready(mairust: Mairust, lonely: Mairust, api: FakeApi) -> None:
