@@ -88,6 +88,7 @@ class QueueRunner:
         self._settler = settler
         self._lanes = Lanes()
         self._choked = False
+        self._ending = False
         self._sleeps_until = AWAKE
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -103,7 +104,10 @@ class QueueRunner:
         self._wake.set()
 
     async def run(self) -> None:
-        """Deliver until `stop`."""
+        """Deliver until `stop`; may be run again after it was ended by an error."""
+        self.owner = f"{self._prefix}{new_id()}"
+        self._lanes = Lanes()
+        self._ending = False
         await self._store("queue.free", lambda tx: queue.free_host_leases(tx, prefix=self._prefix))
         async with asyncio.TaskGroup() as tasks:
             ticker = tasks.create_task(self._tick(), name="queue-ticker")
@@ -154,7 +158,7 @@ class QueueRunner:
 
     def _start(self, tasks: asyncio.TaskGroup) -> None:
         settings = self._settings()
-        while not self._stopping.is_set():
+        while not (self._stopping.is_set() or self._ending):
             found = self._lanes.next(per_lane=settings.per_destination, in_all=settings.max_active)
             if found is None:
                 return
@@ -183,6 +187,9 @@ class QueueRunner:
                 await self._deliver_local(claim)
             else:
                 await self._settle(claim, await self._attempts(claim))
+        except asyncio.CancelledError:
+            self._ending = True
+            raise
         finally:
             current = asyncio.current_task()
             if current is not None:

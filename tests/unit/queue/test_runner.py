@@ -245,6 +245,30 @@ async def test_a_stop_waits_for_what_is_past_the_dot(rig: QueueRig) -> None:
     assert (await rig.row("b@there.test"))["status"] == "sent"
 
 
+async def test_a_cancelled_runner_can_run_again(rig: QueueRig) -> None:
+    """A crashed loop restarts: what it held is claimed anew, once."""
+    courier = ScriptedCourier(rig)
+    courier.gate.clear()
+    rig.settings = changed(rig.settings, queue={"per_destination": 1})
+    for _ in range(3):
+        await rig.put("b@there.test")
+    runner = rig.runner(courier)
+    task = asyncio.create_task(runner.run())
+
+    async def begun() -> bool:
+        return bool(courier.claims)
+
+    await rig.until(begun)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    courier.claims.clear()
+    courier.gate.set()
+    async with running(runner):
+        await rig.until_settled()
+    assert len(courier.claims) == len(await rig.attempts()) == 3
+
+
 async def test_paused_destinations_are_not_attempted(rig: QueueRig) -> None:
     courier = ScriptedCourier(rig)
     runner = rig.runner(courier)
