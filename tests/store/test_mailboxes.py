@@ -10,7 +10,8 @@ from server.domain.message import SpecialUse
 from server.services.mailstore import mailboxes as boxes
 from server.services.mailstore.mailboxes import LEVELS_MAX, NAME_OCTETS_MAX, normalise_name
 from server.store.database import Database
-from server.store.repositories import mailboxes
+from server.store.repositories import mailboxes, upkeep
+from tests.store.test_messages import append_one
 from tests.support.imap_edge import add_account
 
 
@@ -154,3 +155,15 @@ def test_name_limits() -> None:
     """product.md 70: 255 octets, 20 levels."""
     assert len(normalise_name("x" * NAME_OCTETS_MAX)) == NAME_OCTETS_MAX
     assert normalise_name("/".join("x" * LEVELS_MAX)).count("/") == LEVELS_MAX - 1
+
+
+async def test_a_deleted_mailbox_goes_with_its_last_restorable_message(store: Database, account: AccountId) -> None:
+    """product.md 25."""
+    made = await store.write("t", lambda tx: boxes.create_in(tx, account, "x"))
+    await store.write("t", lambda tx: append_one(tx, account, made.id))
+    await store.write("t", lambda tx: boxes.delete_in(tx, account, "x"))
+    later = 2**62
+    assert await store.write("t", lambda tx: upkeep.drop_mailboxes(tx, 0)) == 0
+    assert await store.write("t", lambda tx: upkeep.drop_mailboxes(tx, later)) == 0
+    assert await store.write("t", lambda tx: upkeep.drop_expunged(tx, later)) == 1
+    assert await store.write("t", lambda tx: upkeep.drop_mailboxes(tx, later)) == 1

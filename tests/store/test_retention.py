@@ -76,7 +76,14 @@ async def test_what_is_past_its_time_goes_and_the_rest_stays(store: Database, tm
         tx.record(TraceEvent(type="test.event", component="test", verdict="old"))
 
     await store.write("fill", fill)
-    assert await retention.round() == {"events": 0, "deliveries": 1, "expunged": 0, "blobs": 0, "files": 1}
+    assert await retention.round() == {
+        "events": 0,
+        "deliveries": 1,
+        "expunged": 0,
+        "mailboxes": 0,
+        "blobs": 0,
+        "files": 1,
+    }
     assert not (tmp_path / "mail" / stray.id[:6] / stray.id).exists()
     assert (tmp_path / "mail" / fresh.id[:6] / fresh.id).exists()
     assert await _count(store, queued_messages) == 1

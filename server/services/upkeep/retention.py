@@ -81,6 +81,7 @@ class Retention:
             "events": partial(upkeep.drop_events, before_us=self._before(days=kept.events_days)),
             "deliveries": partial(upkeep.drop_queue_history, before_us=self._before(days=kept.queue_history_days)),
             "expunged": partial(upkeep.drop_expunged, before_us=self._before(days=kept.deleted_messages_days)),
+            "mailboxes": partial(upkeep.drop_mailboxes, before_us=self._before(days=kept.deleted_messages_days)),
         }
         gone = {name: await self._repeat(name, step) for name, step in steps.items()}
         day_ago = to_us(self._clock.now() - GRACE)

@@ -19,6 +19,7 @@ from server.store.schema import (
     emails,
     events,
     idempotency,
+    mailboxes,
     messages,
     queued_messages,
     queued_recipients,
@@ -70,6 +71,15 @@ async def drop_expunged(tx: Transaction, before_us: int) -> int:
     await tx.execute(delete(messages).where(messages.c.id.in_([cast(str, row[0]) for row in rows])))
     shown = exists().where(messages.c.email_id == emails.c.id)
     await tx.execute(delete(emails).where(emails.c.id.in_(email_ids), ~shown))
+    return len(rows)
+
+
+async def drop_mailboxes(tx: Transaction, before_us: int) -> int:
+    """Remove mailboxes deleted before `before_us` that hold nothing restorable any more."""
+    holds = exists().where(messages.c.mailbox_id == mailboxes.c.id)
+    rows = await tx.fetch(select(mailboxes.c.id).where(mailboxes.c.deleted_at < before_us, ~holds).limit(BATCH))
+    if rows:
+        await tx.execute(delete(mailboxes).where(mailboxes.c.id.in_([cast(str, row[0]) for row in rows])))
     return len(rows)
 
 
