@@ -152,6 +152,8 @@ class SqliteBackend:
             "wal_autocheckpoint=0",
             "foreign_keys=ON",
             "mmap_size=0",
+            # Statement journals undo parts of a transaction and never outlive it: as files they cost more than the log.
+            "temp_store=MEMORY",
             "cell_size_check=ON",
             "trusted_schema=OFF",
         ):
