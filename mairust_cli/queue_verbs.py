@@ -94,7 +94,7 @@ def _by_ids(run: Runtime, kind: Verb, references: list[str], dry_run: bool) -> N
     waiting = [] if all(is_uuid(ref) for ref in references) else list(run.client.pages("/queue"))
     ids = [find_id(ref, waiting, kind="delivery", key="id") for ref in references]
     if dry_run:
-        run.out.made({"matched": len(ids), "ids": ids}, f"would be {kind.past}: {len(ids)}", name="matched")
+        run.out.made({"count": len(ids), "ids": ids}, f"would be {kind.past}: {len(ids)}", name="count")
         return
     if not kind.mild or len(ids) > 1:
         shown = ", ".join(safe(ref) for ref in references[:3]) + (" ..." if len(references) > 3 else "")
@@ -114,13 +114,13 @@ def _by_ids(run: Runtime, kind: Verb, references: list[str], dry_run: bool) -> N
 def _by_filter(run: Runtime, kind: Verb, filters: Json, every: bool, dry_run: bool, confirm: Sequence[str]) -> None:
     body: Json = {"filter": filters, "action": kind.name}
     plan = run.client.post("/queue/bulk", {**body, "dry_run": True})
-    count = _number(plan, "matched")
+    count = _number(plan, "count")
     for sample in items_of(plan.get("samples"))[:3]:
         ident = plain_cell(sample.get("id"))[-8:]
         sender = plain_cell(sample.get("from")) or "<>"
         run.out.note(f"  {ident}  {sender} -> {plain_cell(sample.get('recipient'))}  {reply_text(sample)}")
     if dry_run:
-        run.out.made(plan, f"would be {kind.past}: {count}", name="matched")
+        run.out.made(plan, f"would be {kind.past}: {count}", name="count")
         return
     if not count:
         run.out.done("nothing matches")

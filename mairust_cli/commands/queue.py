@@ -40,6 +40,7 @@ def _next(row: Row) -> object:
     return times.span(left) if left > 0 else "now"
 
 
+GROUPS = ("status", "domain", "reason")
 COLUMNS = (
     Column(name="id", kind="id"),
     Column(name="age", read=field("created_at"), kind="age"),
@@ -49,6 +50,8 @@ COLUMNS = (
     Column(name="next", read=_next),
     Column(name="status"),
     Column(name="reason", read=reply_text, cut=40),
+    Column(name="size", read=field("size_bytes"), kind="size", wide=True),
+    Column(name="subject", wide=True),
     Column(name="host", read=field("last_reply.host"), wide=True),
     Column(name="trace", read=field("trace_id"), kind="id", wide=True),
 )
@@ -161,6 +164,30 @@ def flush(ctx: typer.Context, domain: Domain = None) -> None:
     body: Json = {"filter": {"domain": domain} if domain else {}, "action": "retry", "dry_run": False}
     answer = run.client.post("/queue/bulk", body)
     run.out.made(answer, f"retrying {plain_cell(answer.get('done'))} now", name="done")
+
+
+@verb(app, "stats", "mairust queue stats", "mairust queue stats --group domain")
+def stats(
+    ctx: typer.Context,
+    group: Annotated[
+        str | None, typer.Option("--group", metavar="status|domain|reason", help="Only one of them.")
+    ] = None,
+) -> None:
+    """Count what waits by status, domain and reason."""
+    run = runtime(ctx)
+    if group not in (None, *GROUPS):
+        raise CliError(f"--group: '{group}'", code=Exit.USAGE, why=f"one of {', '.join(GROUPS)}", hint="--group domain")
+    answer = run.client.get("/queue/stats")
+    if run.out.format in ("json", "ndjson", "yaml"):
+        run.out.record(answer)
+        return
+    rows = [
+        {"group": name, **counted}
+        for name in ([group] if group else GROUPS)
+        for counted in items_of(answer.get(f"by_{name}"))
+    ]
+    columns = (Column(name="group"), Column(name="count", kind="number"), Column(name="value", cut=80))
+    run.out.rows(rows, columns, name="value", empty="nothing waits")
 
 
 @verb(app, "pause", "mairust queue pause --to bigmail.example", "mairust queue pause --all --yes")

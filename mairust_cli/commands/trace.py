@@ -62,7 +62,7 @@ def trace(
         raise CliError(
             "which mail?", code=Exit.USAGE, why="give an address, Message-ID, id or filter", hint="mairust trace ADDR"
         )
-    if what is not None and "@" not in what and not what.startswith("<"):
+    if what is not None and not any(sign in what for sign in "@<."):
         _one(run, find_trace(run.client, what), follow=follow)
         return
     found = _search(run, what, query)
@@ -132,7 +132,7 @@ def _one(run: Runtime, trace_id: str, *, follow: bool) -> None:
         return
     run.out.data("\n".join(timeline_lines(told)))
     seen = len(items_of(told.get("timeline")))
-    while not _settled(told):
+    while told.get("final") is not True:
         run.out.flush()
         time.sleep(FOLLOW_S)
         told = run.client.get(path)
@@ -140,12 +140,3 @@ def _one(run: Runtime, trace_id: str, *, follow: bool) -> None:
         if len(events) > seen:
             run.out.data("\n".join([*event_lines(events[seen:]), *ending_lines(told)]))
             seen = len(events)
-
-
-def _settled(told: Json) -> bool:
-    """Whether nothing more will happen: the API says so, or the last event is a final one."""
-    if isinstance(told.get("final"), bool):
-        return bool(told["final"])
-    events = items_of(told.get("timeline"))
-    final = ("sent", "stored", "failed", "expired", "cancelled", "refused", "bounced", "delivered")
-    return bool(events) and str(events[-1].get("verdict") or events[-1].get("event")) in final

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -22,7 +23,8 @@ from mairust_cli.output.escape import safe
 
 START_S = 30.0
 STOP_S = 20.0
-_LOG_TAIL_OCTETS = 2000
+LAST_WORDS = 300
+_LOG_TAIL_OCTETS = 16_384
 _KEPT = ("PATH", "TZ")
 
 
@@ -95,4 +97,15 @@ def _last_words(folder: DemoFolder) -> str:
     except OSError:
         return "no log"
     lines = [line for line in tail.decode("utf-8", "replace").splitlines() if line.strip()]
-    return safe(lines[-1])[:400] if lines else "nothing in its log"
+    return safe(_words(lines[-1]))[:LAST_WORDS] if lines else "nothing in its log"
+
+
+def _words(line: str) -> str:
+    """A line of the log without its structure: the event and its error."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return line
+    if not isinstance(record, dict):
+        return line
+    return ": ".join(str(record[key]) for key in ("event", "error") if record.get(key))

@@ -263,7 +263,7 @@ def _command(kind: Verb, idents: Sequence[str]) -> str:
 def _delivery_lines(delivery: Json, attempts: Sequence[Json]) -> list[str]:
     lines = [f"{plain_cell(key):<18} {plain_cell(value)}" for key, value in delivery.items() if value not in (None, "")]
     lines += ["", "attempts, newest first:" if attempts else "no attempt yet"]
-    for attempt in attempts:
+    for attempt in reversed(attempts):
         moment = times.clock(str(attempt.get("at") or attempt.get("started_at") or ""))
         host, tls = plain_cell(attempt.get("host")) or "-", plain_cell(attempt.get("tls")) or "no TLS"
         words = reply_words(attempt.get("reply")) or reply_text({"last_reply": attempt})

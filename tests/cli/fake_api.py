@@ -36,7 +36,8 @@ def delivery(number: int, **changes: Any) -> dict[str, Any]:
         "expires_at": TIME,
         "created_at": TIME,
         "last_reply": {"code": 421, "enhanced": "4.7.28", "text": "rate limited", "host": "mx1.bigmail.example"},
-        "priority": 0,
+        "subject": "Offer 2211",
+        "size_bytes": 48 << 10,
         "trace_id": uuid(0x900 + number),
         **changes,
     }
@@ -64,6 +65,7 @@ def trace(number: int, **changes: Any) -> dict[str, Any]:
             },
         ],
         "next_command": "mairust queue list",
+        "final": False,
         **changes,
     }
 
@@ -290,10 +292,13 @@ class FakeApi:
         return status, {**answer, "key": "mk_made_secret"} if status == 201 else answer
 
     def _queue(self, request: Request, rest: list[str]) -> tuple[int, Any]:
+        if rest == ["stats"]:
+            counts = [{"value": "deferred", "count": 1234}]
+            return 200, {"by_status": counts, "by_domain": counts, "by_reason": [], "oldest_at": TIME}
         if rest == ["bulk"]:
             rows = self.state.queue
             failed = 0 if request.body["dry_run"] else self.state.bulk_failed
-            return 200, {"matched": len(rows), "done": len(rows) - failed, "failed": failed, "samples": rows[:3]}
+            return 200, {"count": len(rows), "done": len(rows) - failed, "failed": failed, "samples": rows[:3]}
         if rest and rest[0] == "pauses":
             return self._pauses(request, rest[1:])
         if rest[1:] == ["attempts"]:

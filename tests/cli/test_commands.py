@@ -169,6 +169,13 @@ def test_queue_list_tells_reply_and_hold(mairust: Mairust) -> None:
     assert "HELD" in text
 
 
+def test_queue_stats_counts_by_group(mairust: Mairust) -> None:
+    assert mairust("queue", "stats", "-o", "table").out.splitlines()[1].split() == ["status", "1,234", "deferred"]
+    assert len(mairust("queue", "stats", "--group", "domain").out.splitlines()) == 1
+    assert "by_status" in json.loads(mairust("queue", "stats", "--json").out)
+    assert mairust("queue", "stats", "--group", "x").code == 2
+
+
 def test_queue_show_has_the_attempts(mairust: Mairust, api: FakeApi) -> None:
     ident = api.state.queue[0]["id"]
     assert "TLS 1.3" in mairust("queue", "show", ident[-8:], "-o", "table").out
@@ -209,7 +216,7 @@ def test_trace_follow_ends_with_the_message(mairust: Mairust, api: FakeApi, monk
     def arrive(_seconds: float) -> None:
         told = api.state.traces[0]
         told["timeline"].append({**told["timeline"][1], "seq": 3, "verdict": "sent", "reply": "250 ok"})
-        told["summary"] = "Delivered."
+        told.update(summary="Delivered.", final=True)
 
     monkeypatch.setattr("time.sleep", arrive)
     result = mairust("trace", api.state.traces[0]["trace_id"], "--follow")

@@ -281,6 +281,7 @@ def test_a_flag_beats_the_environment(tmp_path: Path, api: FakeApi, monkeypatch:
         ["api", "BREW", "/coffee"],
         ["trace"],
         ["trace", "xyz"],
+        ["queue", "stats", "--group", "x"],
         ["log", "tail", "--severity", "loud"],
         ["log", "tail", "--grep", "("],
         ["queue", "list", "--older", "soon"],
