@@ -66,6 +66,11 @@ class AuthResults:
         return self.iprev.name or None
 
     @property
+    def sender_is_genuine(self) -> bool:
+        """Whether the reverse-path may be answered: its domain vouches for it (product.md R4)."""
+        return Result.PASS in (self.spf.result, self.dmarc.result)
+
+    @property
     def dmarc_word(self) -> str:
         return self.dmarc.result.value
 

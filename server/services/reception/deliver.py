@@ -42,6 +42,7 @@ class Delivery:
         blob_is_new: Whether the blob's row is still to be written.
         trace_fields: Received, Authentication-Results and the like, shared by all recipients.
         check_quota: Whether a full account refuses it: only while the sender can still be told.
+        sender_is_genuine: Whether the reverse-path may get a DSN of ours: shown by AUTH, SPF or DMARC (product.md R4).
         keywords: Set on every stored copy; `$Junk` chooses the mailbox.
     """
 
@@ -56,6 +57,7 @@ class Delivery:
     forwards: tuple[Forward, ...] = ()
     keywords: tuple[str, ...] = ()
     check_quota: bool = False
+    sender_is_genuine: bool = False
     received_at: datetime
     expire_after: timedelta = timedelta(days=5)
 
@@ -133,7 +135,7 @@ def _forwarded(delivery: Delivery, by: str) -> QueuedMessage:
         tenant_id=delivery.tenant_id,
         account_id=None,
         origin=Origin.FORWARD,
-        sender="" if envelope.reverse_path is None else str(envelope.reverse_path),
+        sender=_forward_sender(delivery, by),
         blob_id=delivery.blob.id,
         prefix=delivered_to(by) + delivery.trace_fields,
         size_octets=delivery.blob.size_octets + len(delivery.trace_fields),
@@ -147,6 +149,18 @@ def _forwarded(delivery: Delivery, by: str) -> QueuedMessage:
         created_at=delivery.received_at,
         expires_at=delivery.received_at + delivery.expire_after,
     )
+
+
+def _forward_sender(delivery: Delivery, by: str) -> str:
+    """Who hears of a forward that fails: the sender if it is certainly the sender, else our own postmaster.
+
+    A forged reverse-path must not get a DSN, and a mail that can't go on must not vanish (product.md R2, R4).
+    """
+    if delivery.reverse_path is None:
+        return ""
+    if delivery.sender_is_genuine:
+        return str(delivery.reverse_path)
+    return f"postmaster@{by.rpartition('@')[2]}"
 
 
 def _recipient(message: QueuedMessage, target: Address) -> QueuedRecipient:

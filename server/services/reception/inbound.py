@@ -210,6 +210,7 @@ class Reception:
             forwards=tuple(forwards),
             keywords=verdict.keywords,
             check_quota=len(accounts) == 1 and not forwards,
+            sender_is_genuine=results is not None and results.sender_is_genuine,
             received_at=inbound.received_at,
             expire_after=timedelta(seconds=settings.queue.expire_after),
         )

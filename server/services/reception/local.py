@@ -92,6 +92,7 @@ class LocalDeliverer:
             accounts=accounts,
             forwards=forwards,
             check_quota=len(accounts) == 1 and not forwards,
+            sender_is_genuine=True,
             received_at=self._clock.now(),
             expire_after=timedelta(seconds=self._settings().queue.expire_after),
         )

@@ -131,6 +131,20 @@ async def test_an_alias_to_the_outside_is_queued_with_the_mail(doors: Doors) -> 
     assert len(await doors.stored()) == 1
 
 
+@pytest.mark.parametrize(
+    ("sender", "heard_by"),
+    [("x@forged.example", "postmaster@example.org"), ("carol@outside.example", "carol@outside.example"), (None, "")],
+)
+async def test_only_a_genuine_sender_hears_of_a_forward_that_fails(
+    doors: Doors, sender: str | None, heard_by: str
+) -> None:
+    """R4: no DSN to a reverse-path that nothing vouches for; R2: nor may the mail vanish unseen."""
+    identity = doors.identity
+    await identity.aliases.create(identity.root, NewAlias(address="away@example.org", targets=["eve@far.example"]))
+    await doors.reception.receive(await doors.inbound(to=["away@example.org"], sender=sender))
+    assert [row["sender"] for row in await doors.queued()] == [heard_by]
+
+
 async def test_a_mail_that_comes_back_to_the_address_that_forwarded_it_is_a_loop(doors: Doors) -> None:
     """RFC 9228 §4."""
     identity = doors.identity
