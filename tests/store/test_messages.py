@@ -280,3 +280,18 @@ async def test_the_trace_ends_with_the_expunge(store: Database, account: Account
     await store.write("t", lambda tx: expunge_in(tx, account_id=account, mailbox_id=trash.id, uids=[1, 2]))
     rows = await store.read("t", lambda tx: tx.fetch(select(events).where(events.c.type == "message.deleted")))
     assert [(row["trace_id"], row["detail"]) for row in rows] == [(trace_id, "expunged from Trash")]
+
+
+async def test_runs_of_uids_leave_out_what_lies_between(store: Database, account: AccountId) -> None:
+    for _ in range(6):
+        await store.write("t", lambda tx: append_one(tx, account))
+    await _flag(store, account, [5], FlagChange.ADD, bits.FLAGGED)
+    await _flag(store, account, [1, 2, 4, 5, 6], FlagChange.ADD, bits.DELETED, "x")
+    inbox = await _box(store, account)
+    states = await store.read("t", lambda tx: messages.states(tx, account, inbox.id, range(1, 99)))
+    deleted, both = (bits.DELETED, "x"), (bits.DELETED | bits.FLAGGED, "x")
+    assert [(s.flags, s.keywords) for s in states] == [deleted, deleted, (0, ""), deleted, both, deleted]
+    uids = [1, 3, 4, 5]
+    await store.write("t", lambda tx: expunge_in(tx, account_id=account, mailbox_id=inbox.id, uids=uids))
+    left = await store.read("t", lambda tx: messages.states(tx, account, inbox.id, range(1, 99)))
+    assert [state.uid for state in left] == [2, 3, 6]

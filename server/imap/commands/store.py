@@ -11,6 +11,7 @@ from server.services.mailstore.flags import FlagChange
 _CHANGES = {StoreMode.REPLACE: FlagChange.SET, StoreMode.ADD: FlagChange.ADD, StoreMode.REMOVE: FlagChange.REMOVE}
 BAD_NUMBER = bad("No message of that number")
 GONE = b"EXPUNGEISSUED"
+PACE_MESSAGES = 200
 
 
 async def do_store(session: Session, command: Store) -> Result:
@@ -31,6 +32,8 @@ async def do_store(session: Session, command: Store) -> Result:
     selected.told(stored.changed, stored.modseq)
     missing = False
     for number, uid in named:
+        if number % PACE_MESSAGES == 0:
+            await session.pace()
         flags = selected.flags_of(uid)
         missing = missing or flags is None
         if flags is None or command.silent:
@@ -39,7 +42,6 @@ async def do_store(session: Session, command: Store) -> Result:
             session.send(b"* %d FETCH (UID %d FLAGS %s)\r\n" % (number, uid, flags))
         else:
             session.send(b"* %d FETCH (FLAGS %s)\r\n" % (number, flags))
-        await session.pace()
     return ok("STORE completed", GONE if missing else b"")
 
 

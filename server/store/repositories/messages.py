@@ -100,10 +100,10 @@ _TRACES = prepared(
 _ONE = (*_IN_MAILBOX, m.c.uid == bindparam("b_uid"))
 _SET_FLAGS = prepared(
     update(m)
-    .where(*_ONE)
+    .where(*_BETWEEN)
     .values(flags=bindparam("b_flags"), keywords=bindparam("b_keywords"), modseq=bindparam("b_modseq"))
 )
-_EXPUNGE = prepared(update(m).where(*_ONE).values(expunged_at=bindparam("b_now"), modseq=bindparam("b_modseq")))
+_EXPUNGE = prepared(update(m).where(*_BETWEEN).values(expunged_at=bindparam("b_now"), modseq=bindparam("b_modseq")))
 _REPLACE_ID = prepared(update(m).where(*_ONE).values(id=bindparam("b_new_id")))
 
 
@@ -299,20 +299,33 @@ async def set_flags(
     account_id: AccountId,
     mailbox_id: MailboxId,
     modseq: ModSeq,
-    new: Iterable[tuple[Uid, int, str]],
+    new: Sequence[tuple[Uid, int, str]],
 ) -> None:
-    """Set flags and keywords of messages to what is given."""
+    """Set flags and keywords of messages to what is given, by ascending UID; runs of equals are one statement."""
     common = {"b_account": account_id, "b_mailbox": mailbox_id, "b_modseq": modseq}
-    rows = [{**common, "b_uid": uid, "b_flags": flags, "b_keywords": keywords} for uid, flags, keywords in new]
+    rows: list[dict[str, object]] = []
+    last: tuple[int, int, str] | None = None
+    for uid, flags, keywords in new:
+        if last == (uid - 1, flags, keywords):
+            rows[-1]["b_last"] = uid
+        else:
+            rows.append({**common, "b_first": uid, "b_last": uid, "b_flags": flags, "b_keywords": keywords})
+        last = (uid, flags, keywords)
     await tx.execute_many(_SET_FLAGS, rows)
 
 
 async def expunge(
-    tx: Transaction, account_id: AccountId, mailbox_id: MailboxId, modseq: ModSeq, uids: Iterable[Uid]
+    tx: Transaction, account_id: AccountId, mailbox_id: MailboxId, modseq: ModSeq, uids: Sequence[Uid]
 ) -> None:
-    """Mark messages as expunged now."""
+    """Mark messages (ascending UIDs) as expunged now."""
     common = {"b_account": account_id, "b_mailbox": mailbox_id, "b_modseq": modseq, "b_now": tx.now_us}
-    await tx.execute_many(_EXPUNGE, [{**common, "b_uid": uid} for uid in uids])
+    rows: list[dict[str, object]] = []
+    for uid in uids:
+        if rows and rows[-1]["b_last"] == uid - 1:
+            rows[-1]["b_last"] = uid
+        else:
+            rows.append({**common, "b_first": uid, "b_last": uid})
+    await tx.execute_many(_EXPUNGE, rows)
 
 
 async def replace_ids(
