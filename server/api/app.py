@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 from litestar import Litestar, Response
@@ -18,11 +19,18 @@ from server.api.auth import Authenticator, own_policy
 from server.api.controllers.accounts import AccountController
 from server.api.controllers.aliases import AliasController
 from server.api.controllers.api_keys import ApiKeyController
+from server.api.controllers.docs import DocsController
+from server.api.controllers.doctor import DoctorController
 from server.api.controllers.domain_aliases import DomainAliasController
 from server.api.controllers.domains import DomainController
+from server.api.controllers.events import EventController
 from server.api.controllers.health import HealthController, MetricsController
+from server.api.controllers.queue import QueueController
+from server.api.controllers.send import SendController, SubmissionController
+from server.api.controllers.settings import SettingsController
 from server.api.controllers.system import SystemController
 from server.api.controllers.tenants import OwnTenantController, TenantController
+from server.api.controllers.trace import TraceController
 from server.api.gateway import Gateway
 from server.api.guards import authorise
 from server.api.idempotency import Repeats
@@ -44,10 +52,40 @@ CONTROLLERS: tuple[ControllerRouterHandler, ...] = (
     AccountController,
     AliasController,
     ApiKeyController,
+    QueueController,
+    TraceController,
+    EventController,
+    SendController,
+    SubmissionController,
+    SettingsController,
+    DoctorController,
     SystemController,
     HealthController,
     MetricsController,
+    DocsController,
 )
+
+
+DEPENDENCIES: dict[str, Callable[[ApiServices], object]] = {
+    "caller": lambda _: None,
+    "cursors": lambda s: Cursors(s.cursor_key, s.clock),
+    "settings": lambda s: s.settings,
+    "validate": lambda s: s.validate_settings,
+    "reload": lambda s: s.reload_settings,
+    "tenants": lambda s: s.tenants,
+    "domains": lambda s: s.domains,
+    "domain_aliases": lambda s: s.domain_aliases,
+    "accounts": lambda s: s.accounts,
+    "aliases": lambda s: s.aliases,
+    "tokens": lambda s: s.tokens,
+    "queue": lambda s: s.queue,
+    "submissions": lambda s: s.submissions,
+    "sending": lambda s: s.sender,
+    "traces": lambda s: s.traces,
+    "doctor": lambda s: s.doctor,
+    "server_status": lambda s: s.status,
+}
+"""What a handler may ask for by name; `caller` is made anew for each request."""
 
 
 def create_app(services: ApiServices) -> Gateway:
@@ -63,21 +101,9 @@ def create_app(services: ApiServices) -> Gateway:
 
 def litestar_app(services: ApiServices) -> Litestar:
     """The routes with their dependencies."""
-    cursors = Cursors(services.cursor_key, services.clock)
     return Litestar(
         route_handlers=list(CONTROLLERS),
-        dependencies={
-            "caller": Provide(caller, sync_to_thread=False),
-            "cursors": _given(cursors),
-            "tenants": _given(services.tenants),
-            "domains": _given(services.domains),
-            "domain_aliases": _given(services.domain_aliases),
-            "accounts": _given(services.accounts),
-            "aliases": _given(services.aliases),
-            "tokens": _given(services.tokens),
-            "server_status": _given(services.status),
-            "settings": _given(services.settings),
-        },
+        dependencies=_dependencies(services),
         guards=[authorise],
         request_class=ApiRequest,
         exception_handlers={Exception: _problem},
@@ -87,6 +113,11 @@ def litestar_app(services: ApiServices) -> Litestar:
         signature_types=(),
         etag=None,
     )
+
+
+def _dependencies(services: ApiServices) -> dict[str, Provide]:
+    given = {name: _given(get(services)) for name, get in DEPENDENCIES.items()}
+    return {**given, "caller": Provide(caller, sync_to_thread=False)}
 
 
 def _given(value: object) -> Provide:

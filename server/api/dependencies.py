@@ -5,7 +5,7 @@ from __future__ import annotations
 from litestar.di import NamedDependency
 
 from server.api.pagination import Cursors
-from server.api.services import SettingsSource
+from server.api.services import ReloadSettings, SettingsSource, ValidateSettings
 from server.domain.identity import Scope
 from server.services.identity.accounts import AccountService
 from server.services.identity.aliases import AliasService
@@ -13,6 +13,11 @@ from server.services.identity.domain_aliases import DomainAliasService
 from server.services.identity.domains import DomainService
 from server.services.identity.tenants import TenantService
 from server.services.identity.tokens import TokenService
+from server.services.queue.admin import QueueAdmin
+from server.services.queue.submissions import SubmissionQueries
+from server.services.submission.send import SendService
+from server.services.trace.query import TraceService
+from server.services.upkeep.doctor import Doctor
 from server.services.upkeep.status import StatusService
 
 Caller = NamedDependency[Scope]
@@ -25,3 +30,10 @@ Accounts = NamedDependency[AccountService]
 Aliases = NamedDependency[AliasService]
 Tokens = NamedDependency[TokenService]
 ServerStatus = NamedDependency[StatusService]
+Queue = NamedDependency[QueueAdmin]
+Traces = NamedDependency[TraceService]
+Sending = NamedDependency[SendService]
+Submissions = NamedDependency[SubmissionQueries]
+Physician = NamedDependency[Doctor]
+Validate = NamedDependency[ValidateSettings]
+Reload = NamedDependency[ReloadSettings]

@@ -56,7 +56,8 @@ def query_names(handler: BaseRouteHandler) -> frozenset[str]:
     names = set()
     for name, field in handler.parsed_fn_signature.parameters.items():
         kwarg = field.kwarg_definition
+        shown = kwarg.name if isinstance(kwarg, ParameterKwarg) and kwarg.name else name
         from_elsewhere = isinstance(kwarg, ParameterKwarg) and kwarg.param_type is not ParamType.QUERY
         if name not in given and not from_elsewhere:
-            names.add(name)
+            names.add(shown)
     return frozenset(names)

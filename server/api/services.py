@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from server.config.schema import Settings
 from server.domain.ports import Clock
@@ -15,10 +16,44 @@ from server.services.identity.domains import DomainService
 from server.services.identity.idempotency import IdempotencyService
 from server.services.identity.tenants import TenantService
 from server.services.identity.tokens import TokenService
+from server.services.queue.admin import QueueAdmin
+from server.services.queue.submissions import SubmissionQueries
+from server.services.submission.send import SendService
+from server.services.trace.query import TraceService
+from server.services.upkeep.doctor import Doctor
 from server.services.upkeep.status import StatusService
 
 SettingsSource = Callable[[], Settings]
 """Gives the settings in force."""
+
+
+class SettingsFault(Protocol):
+    """One fault of a configuration text; `line` 0 = not in it."""
+
+    @property
+    def line(self) -> int: ...
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def text(self) -> str: ...
+
+
+class Reloaded(Protocol):
+    """What a reload did: dotted keys that took effect, and those that wait for a restart."""
+
+    @property
+    def applied(self) -> Sequence[str]: ...
+
+    @property
+    def restart_required(self) -> Sequence[str]: ...
+
+
+ValidateSettings = Callable[[str], Awaitable[Sequence[SettingsFault]]]
+"""Checks the text of a configuration file, off the event loop; empty = valid."""
+ReloadSettings = Callable[[], Awaitable[Reloaded]]
+"""Reads the file again and applies it. Raises InvalidInput when it is faulty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,5 +76,12 @@ class ApiServices:
     aliases: AliasService
     tokens: TokenService
     status: StatusService
+    queue: QueueAdmin
+    submissions: SubmissionQueries
+    sender: SendService
+    traces: TraceService
+    doctor: Doctor
+    validate_settings: ValidateSettings
+    reload_settings: ReloadSettings
     cursor_key: bytes
     admin_gid: int | None

@@ -92,5 +92,5 @@ class TraceFilter:
     recipient: str | None = None
     subject: str | None = None
     ip: str | None = None
-    since_us: int | None = None
-    until_us: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None

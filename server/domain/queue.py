@@ -158,3 +158,11 @@ class Pause:
     tenant_id: TenantId
     domain: str
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionRecord:
+    """A message and its deliveries, in order of their ids."""
+
+    message: QueuedMessage
+    recipients: tuple[QueuedRecipient, ...]

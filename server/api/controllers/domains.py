@@ -7,16 +7,18 @@ from enum import StrEnum
 from litestar import Controller, MediaType, Response, delete, get, patch, post
 from litestar.params import FromPath, FromQuery, JSONBody
 
+from server.api.controllers.doctor import CheckOut, DomainCheckOut
 from server.api.controllers.tenants import IfMatch
 from server.api.dependencies import Caller, CursorMaker, Domains
 from server.api.guards import needs
 from server.api.pagination import Listing
 from server.api.paths import PREFIX
 from server.api.schemas.common import revision_of, tagged
-from server.api.schemas.directory import DkimKeyOut, DnsRecordOut, DomainCheckItem, DomainCheckOut, DomainOut
+from server.api.schemas.directory import DkimKeyOut, DnsRecordOut, DomainOut
 from server.domain.identity import Status
-from server.services.identity.dns_records import DnsRecord, RecordState, zone_text
+from server.services.identity.dns_records import zone_text
 from server.services.identity.domains import DomainChange, NewDomain
+from server.services.upkeep.doctor import record_check
 
 
 class DnsFormat(StrEnum):
@@ -98,7 +100,8 @@ class DomainController(Controller):
         """Look at the domain's records; a pending domain whose mail comes here becomes active."""
         view, records = await domains.check(caller, ref)
         return DomainCheckOut(
-            checks=[_item(record) for record in records], verified=view.domain.status is Status.ACTIVE
+            checks=[CheckOut.of(record_check(record)) for record in records],
+            verified=view.domain.status is Status.ACTIVE,
         )
 
     @get("/{ref:str}/dkim", operation_id="list_dkim_keys", opt=needs("domains:read"))
@@ -106,20 +109,3 @@ class DomainController(Controller):
         """The domain's signing keys with their public records."""
         view = await domains.get(caller, ref)
         return [DkimKeyOut.of(key) for key in view.keys]
-
-
-_SEVERITY = {RecordState.OK: "ok", RecordState.UNCHECKED: "warning"}
-
-
-def _item(record: DnsRecord) -> DomainCheckItem:
-    kind = record.type if record.purpose in ("receiving", "host") else record.purpose
-    found = ", ".join(record.found) or record.state.value
-    return DomainCheckItem(
-        id=f"DNS-{kind.upper()}",
-        severity=_SEVERITY.get(record.state, "error"),
-        subject=record.name,
-        found=found[:512],
-        wanted=record.value,
-        fix_by="" if record.state is RecordState.OK else "you, at your DNS provider",
-        fix="" if record.state is RecordState.OK else f"publish {record.type} {record.name}",
-    )

@@ -251,20 +251,3 @@ class PasswordIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     password: str
     must_change: bool = False
-
-
-class DomainCheckItem(Output, frozen=True, kw_only=True):
-    """One finding: `severity` is ok, warning or error; `fix_by` says who can mend it."""
-
-    id: str
-    severity: str
-    subject: str
-    found: str
-    wanted: str
-    fix_by: str
-    fix: str
-
-
-class DomainCheckOut(Output, frozen=True, kw_only=True):
-    checks: list[DomainCheckItem]
-    verified: bool

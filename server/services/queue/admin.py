@@ -111,6 +111,14 @@ class QueueAdmin:
         kept = tuple(found[: request.limit])
         return Page(items=kept, next_after=kept[-1].recipient.id if len(found) > request.limit else None)
 
+    async def count(self, scope: Scope, wanted: DeliveryFilter, *, limit: int) -> int:
+        """How many deliveries match, at most `limit`. Raises Forbidden, InvalidInput."""
+        require(scope, "queue:read")
+        if wanted == DeliveryFilter():
+            stats = await self._database.read("queue.stats", lambda tx: queue_admin.stats(tx, scope.tenant_id))
+            return min(limit, sum(one.count for one in stats.by_status))
+        return len(await self._find(scope, wanted, after=None, limit=limit))
+
     async def get(self, scope: Scope, delivery_id: DeliveryId) -> Delivery:
         """One delivery. Raises Forbidden, NotFound."""
         require(scope, "queue:read")

@@ -85,3 +85,9 @@ async def totals(tx: Transaction, *, since_us: int) -> Totals:
         held=number(held, "count") if held else 0,
         waiting=await waiting(tx),
     )
+
+
+async def sqlite_version(tx: Transaction) -> str:
+    """The version of the SQLite library; on SQLite only."""
+    row = await tx.fetch_one(select(func.sqlite_version().label("version")))
+    return text(row, "version") if row else ""

@@ -17,6 +17,7 @@ from server.domain.ids import EventSeq, TenantId
 from server.store.repositories.rows import instant, number, number_or_none, text, text_or_none
 from server.store.schema import events, queued_messages, queued_recipients
 from server.store.statements import prepared
+from server.store.times import to_us
 from server.store.transaction import Row, Transaction
 
 SEARCH_EVENTS_MAX = 20_000
@@ -115,10 +116,10 @@ async def _matching(
         query = query.where(events.c.subject.contains(wanted.subject, autoescape=True))
     if wanted.ip is not None:
         query = query.where(events.c.remote_ip == wanted.ip)
-    if wanted.since_us is not None:
-        query = query.where(events.c.seq >= await first_seq_since(tx, wanted.since_us))
-    if wanted.until_us is not None:
-        query = query.where(events.c.seq < await first_seq_since(tx, wanted.until_us))
+    if wanted.since is not None:
+        query = query.where(events.c.seq >= await first_seq_since(tx, to_us(wanted.since)))
+    if wanted.until is not None:
+        query = query.where(events.c.seq < await first_seq_since(tx, to_us(wanted.until)))
     return query
 
 
