@@ -9,17 +9,25 @@ from __future__ import annotations
 import asyncio
 import grp
 import socket
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from server.config.load import ConfigError, Fault, parse
+from server.daemon.reload import ReloadFailed, ReloadResult
 from server.daemon.service import Host, Service
+from server.domain.errors import InvalidInput
 from server.services.identity.callers import CallerService
 from server.services.identity.idempotency import IdempotencyService
+from server.services.queue.submissions import SubmissionQueries
+from server.services.submission.send import SendService
+from server.services.trace.query import TraceService
+from server.services.upkeep.doctor import Doctor
 from server.services.upkeep.status import Certificate, Listener, StatusService
 from server.telemetry.log import get_logger
 
 if TYPE_CHECKING:
     from server.api.server import HttpService
-    from server.api.services import ApiServices
+    from server.api.services import ApiServices, SettingsFault
     from server.daemon.appliance import Appliance
 
 log = get_logger("api")
@@ -94,9 +102,42 @@ class _Http:
                 certificate=self._certificate,
                 draining=lambda: self._draining,
             ),
+            queue=appliance.mail.queue_admin,
+            submissions=SubmissionQueries(database),
+            sender=SendService(
+                submissions=appliance.mail.submission,
+                directory=identity.directory,
+                blobs=adapters.blobs,
+                clock=clock,
+                settings=appliance.live,
+            ),
+            traces=TraceService(database, clock),
+            doctor=Doctor(
+                database=database,
+                blobs=adapters.blobs,
+                resolver=adapters.resolver,
+                clock=clock,
+                settings=appliance.live,
+                listeners=self._listeners,
+                certificate=self._certificate,
+                config_path=self._host.settings_path,
+            ),
+            validate_settings=self._validate,
+            reload_settings=self._reload,
             cursor_key=adapters.box.derive("cursors"),
             admin_gid=_group(appliance.live().server.admin_group),
         )
+
+    async def _validate(self, text: str) -> Sequence[SettingsFault]:
+        return await self._appliance.adapters.workers.fsync.run(lambda: _faults(text, self._host))
+
+    async def _reload(self) -> ReloadResult:
+        try:
+            return await self._host.reload()
+        except ConfigError as error:
+            raise InvalidInput("; ".join(error.lines())) from error
+        except ReloadFailed as error:
+            raise InvalidInput(str(error)) from error
 
     def _listeners(self) -> list[Listener]:
         server = self._appliance.live().server
@@ -113,6 +154,14 @@ class _Http:
     def _certificate(self) -> Certificate:
         info = self._appliance.adapters.tls.info
         return Certificate(not_after=info.not_after, self_signed=info.self_signed)
+
+
+def _faults(text: str, host: Host) -> Sequence[Fault]:
+    try:
+        parse(text, name="config.yaml", environ=host.environ)
+    except ConfigError as error:
+        return error.faults
+    return ()
 
 
 def _group(name: str) -> int | None:

@@ -63,17 +63,17 @@ class AuthDialogue:
         try:
             self.principal = await mechanism(command.initial)
         except _Cancelled:
-            return self._count("cancelled", replies.LOGIN_CANCELLED)
+            return self._unasked("cancelled", replies.LOGIN_CANCELLED)
         except SaslSyntaxError:
-            return self._count("malformed", replies.LOGIN_MALFORMED)
+            return self._unasked("malformed", replies.LOGIN_MALFORMED)
         except (Unauthenticated, Forbidden):
-            return self._count("failed", replies.LOGIN_FAILED)
+            return replies.LOGIN_FAILED
         except RateLimited:
-            return self._count("limited", replies.LOGIN_LIMITED)
+            return replies.LOGIN_LIMITED
         except MaiRustError as error:
             log.warning("auth.unavailable", error=error.public)
-            return self._count("unavailable", replies.LOGIN_UNAVAILABLE)
-        return self._count("success", replies.LOGGED_IN)
+            return replies.LOGIN_UNAVAILABLE
+        return replies.LOGGED_IN
 
     async def _plain(self, initial: bytes | None) -> Principal:
         """RFC 4616; asking for another identity than one's own fails like a wrong password."""
@@ -112,6 +112,7 @@ class AuthDialogue:
             raise _Cancelled
         return decode_base64(line)
 
-    def _count(self, result: str, answer: Reply) -> Reply:
-        AUTH_ATTEMPTS.labels("smtp", result).inc()
+    def _unasked(self, result: str, answer: Reply) -> Reply:
+        """Count an attempt the login service never heard of; it counts the others itself."""
+        AUTH_ATTEMPTS.labels(self._connection.listener, result).inc()
         return answer

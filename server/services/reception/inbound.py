@@ -110,7 +110,7 @@ class Reception:
                 type="message.refused",
                 component=connection.listener,
                 verdict="refused" if reply.is_permanent else "deferred",
-                detail=f"{stage} from {connection.remote_ip} was answered {reply.text}",
+                detail=f"{stage} from {connection.remote_ip} was answered",
                 reply=reply.text,
                 severity=Severity.WARNING,
                 sender=None if reverse_path is None else reverse_path.key,

@@ -47,11 +47,12 @@ async def test_connections_messages_and_errors_are_counted() -> None:
     assert _value("smtp_open_connections", listener="smtp") == 0
 
 
-async def test_logins_are_counted_by_result() -> None:
-    labels = {"protocol": "smtp", "result": "success"}
+async def test_logins_that_never_reach_the_login_service_are_counted() -> None:
+    labels = {"protocol": "submission", "result": "malformed"}
     before = _value("auth_attempts_total", **labels)
     async with running_edge() as edge:
-        await edge.submission()
+        client = await edge.submission(login=False)
+        assert (await client.ask(b"AUTH PLAIN !!!")).startswith(b"501")
     assert _value("auth_attempts_total", **labels) - before == 1
 
 
