@@ -8,10 +8,15 @@ import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import pytest
+
+from server.adapters.blobs_fs import FileBlobStore
 from server.api.app import create_app
 from server.api.server import HttpService
 from server.api.services import ApiServices
@@ -20,16 +25,29 @@ from server.domain.ports import Resolver
 from server.services.identity.callers import CallerService
 from server.services.identity.idempotency import IdempotencyService
 from server.services.identity.tokens import NewApiKey
+from server.services.queue.admin import QueueAdmin
+from server.services.queue.dsn import Reporter
+from server.services.queue.report import compose_notice
+from server.services.queue.submissions import SubmissionQueries
+from server.services.reception.routing import Routing
+from server.services.submission.keys import KeyRing
+from server.services.submission.send import SendService
+from server.services.submission.sign import Signer
+from server.services.submission.submit import SubmissionService
+from server.services.trace.query import TraceService
+from server.services.trace.refusals import RefusalLog
+from server.services.upkeep.doctor import Doctor
 from server.services.upkeep.status import Listener, StatusService
+from server.store.database import Database
+from tests.support.fake_dns import FakeResolver
 from tests.support.identity import Identity, make_identity
 from tests.support.stores import WallClock, open_sqlite
 
 
-class Space:
-    """The part of a blob store that health looks at."""
+class Space(FileBlobStore):
+    """A blob store whose space can run out at will."""
 
-    def __init__(self) -> None:
-        self.error: Exception | None = None
+    error: Exception | None = None
 
     def check_space(self) -> None:
         if self.error is not None:
@@ -131,6 +149,78 @@ async def _until_end(reader: asyncio.StreamReader) -> bytes:
     return bytes(got)
 
 
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    line: int
+    key: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Reloaded:
+    applied: tuple[str, ...] = ("log.level",)
+    restart_required: tuple[str, ...] = ()
+
+
+async def _validate(text: str) -> list[_Fault]:
+    return [] if text == "" else [_Fault(1, "server.nope", "is not known")]
+
+
+async def _reload() -> _Reloaded:
+    return _Reloaded()
+
+
+@dataclass(frozen=True, slots=True)
+class _Mail:
+    queue: QueueAdmin
+    sender: SendService
+
+
+def _blobs(folder: Path, identity: Identity) -> Space:
+    space = Space(
+        folder / "mail", inline_max=16384, worker=identity.worker, fatal=lambda reason: pytest.fail(reason), reserve=0
+    )
+    space.open()
+    return space
+
+
+def _mail(database: Database, identity: Identity, blobs: Space, settings: Settings) -> _Mail:
+    clock, worker = WallClock(), identity.worker
+    routing = Routing(identity.directory, lambda: settings)
+    reporter = Reporter(
+        database=database,
+        blob_store=blobs,
+        clock=clock,
+        hostname="mail.example.com",
+        is_local=routing.is_local,
+        compose=compose_notice,
+        expire_after=lambda: timedelta(days=5),
+    )
+    submission = SubmissionService(
+        database=database,
+        blobs=blobs,
+        directory=identity.directory,
+        routing=routing,
+        keys=KeyRing(database, clock, identity.box),
+        signer=Signer(worker=worker, clock=clock),
+        refusals=RefusalLog(database),
+        worker=worker,
+        clock=clock,
+        settings=lambda: settings,
+        wake_queue=lambda: None,
+    )
+    return _Mail(
+        queue=QueueAdmin(database=database, clock=clock, reporter=reporter, wake=lambda: None),
+        sender=SendService(
+            submissions=submission,
+            directory=identity.directory,
+            blobs=blobs,
+            clock=clock,
+            settings=lambda: settings,
+        ),
+    )
+
+
 @asynccontextmanager
 async def open_api(
     folder: Path, *, settings: Settings | None = None, resolver: Resolver | None = None
@@ -139,8 +229,14 @@ async def open_api(
     async with open_sqlite(folder) as database:
         identity = await make_identity(database, resolver=resolver)
         settings = settings or Settings()
-        space, clock = Space(), WallClock()
+        space, clock = _blobs(folder, identity), WallClock()
+        settings = msgspec.structs.replace(
+            settings,
+            storage=msgspec.structs.replace(settings.storage, path=folder / "mail"),
+            server=msgspec.structs.replace(settings.server, state_dir=folder),
+        )
         api: Api
+        mail = _mail(database, identity, space, settings)
         services = ApiServices(
             clock=clock,
             settings=lambda: settings,
@@ -154,7 +250,7 @@ async def open_api(
             tokens=identity.tokens,
             status=StatusService(
                 database=database,
-                blobs=space,  # type: ignore[arg-type]
+                blobs=space,
                 clock=clock,
                 settings=lambda: settings,
                 version="0.1.0",
@@ -162,6 +258,22 @@ async def open_api(
                 certificate=lambda: None,
                 draining=lambda: api.draining,
             ),
+            queue=mail.queue,
+            submissions=SubmissionQueries(database),
+            sender=mail.sender,
+            traces=TraceService(database, clock),
+            doctor=Doctor(
+                database=database,
+                blobs=space,
+                resolver=resolver or FakeResolver({}),
+                clock=clock,
+                settings=lambda: settings,
+                listeners=lambda: (Listener(name="api", port=api.port),),
+                certificate=lambda: None,
+                config_path=None,
+            ),
+            validate_settings=_validate,
+            reload_settings=_reload,
             cursor_key=b"c" * 32,
             admin_gid=None,
         )

@@ -14,6 +14,7 @@ from server.domain.envelope import ConnectionInfo
 from server.domain.identity import Account, ActorKind, Scope, Tenant
 from server.domain.ids import TenantId
 from server.domain.ports import Resolver
+from server.protocol.emailauth.dkim_key import KeyKind, make_key
 from server.services.identity.accounts import AccountService, NewAccount
 from server.services.identity.aliases import AliasService
 from server.services.identity.directory import Directory
@@ -52,7 +53,15 @@ class AtOnce:
 
 
 def fake_key(algorithm: str) -> NewDkimKey:
-    return NewDkimKey(private_key=f"private {algorithm}".encode(), public_record=f"v=DKIM1; k={algorithm[:3]}; p=AAAA")
+    """A real key, the same each time: making RSA keys takes too long for tests."""
+    made = _KEYS.get(algorithm)
+    if made is None:
+        key = make_key(KeyKind(algorithm))
+        made = _KEYS[algorithm] = NewDkimKey(private_key=key.private, public_record=key.record)
+    return made
+
+
+_KEYS: dict[str, NewDkimKey] = {}
 
 
 @dataclass(slots=True)
