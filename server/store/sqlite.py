@@ -11,6 +11,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -21,7 +22,7 @@ from server.domain.ports import Clock
 from server.store.database import Outcome
 from server.store.errors import StoreReadOnly, UniqueViolation
 from server.store.events import write_events
-from server.store.statements import DialectName, Executable, compiled_for
+from server.store.statements import DialectName, Executable, Statement, compiled_for
 from server.store.times import to_us
 from server.store.transaction import Row, Transaction, Unit
 from server.telemetry.log import get_logger
@@ -31,6 +32,8 @@ T = TypeVar("T")
 log = get_logger("storage")
 
 READERS = 4
+ROWS_A_STATEMENT = 16
+"""Rows in one INSERT at most: every number up to it is a statement that is prepared once."""
 WAL_PASSIVE_FRAMES = 16 * 1024 * 1024 // 4096
 FRAMES_PER_CHANGE_MIN = 0.05
 WAL_TRUNCATE_OCTETS = 256 * 1024 * 1024
@@ -55,12 +58,19 @@ async def _in_thread(
 
 
 class SqliteDriver:
-    """Statements on one sqlite3 connection, in that connection's thread."""
+    """Statements on one sqlite3 connection, in that connection's thread.
+
+    Args:
+        holds: Hold rows of `insert` back until `flush`, which writes many in one statement: each statement makes this
+            thread and the event loop's wait for one another several times.
+    """
 
     dialect = DialectName.SQLITE
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, holds: bool = False) -> None:
         self._connection = connection
+        self._holds = holds
+        self._held: dict[Statement, list[Sequence[object]]] = {}
 
     async def fetch(self, stmt: Executable, params: Mapping[str, object] | None) -> Sequence[Row]:
         return self._run(stmt, params).fetchall()
@@ -69,13 +79,36 @@ class SqliteDriver:
         return self._run(stmt, params).rowcount
 
     async def execute_many(self, stmt: Executable, rows: Sequence[Mapping[str, object]]) -> None:
+        self.flush()
         compiled = compiled_for(stmt, DialectName.SQLITE)
         try:
             self._connection.executemany(compiled.sql, [compiled.bind(row) for row in rows])
         except sqlite3.IntegrityError as error:
             raise _integrity(error) from error
 
+    async def insert(self, stmt: Statement, row: Mapping[str, object]) -> None:
+        if not self._holds:
+            self._run(stmt, row)
+            return
+        self._held.setdefault(stmt, []).append(stmt.compiled(DialectName.SQLITE).bind(row))
+
+    def flush(self) -> None:
+        """Write the rows held back, referenced tables first."""
+        if not self._held:
+            return
+        held, self._held = self._held, {}
+        for stmt in sorted(held, key=lambda stmt: stmt.rank or 0):
+            compiled, rows = stmt.compiled(DialectName.SQLITE), held[stmt]
+            for first in range(0, len(rows), ROWS_A_STATEMENT):
+                some = rows[first : first + ROWS_A_STATEMENT]
+                try:
+                    self._connection.execute(compiled.sql_for(len(some)), list(chain.from_iterable(some)))
+                except sqlite3.IntegrityError as error:
+                    raise _integrity(error) from error
+
     def _run(self, stmt: Executable, params: Mapping[str, object] | None) -> sqlite3.Cursor:
+        if self._held and not (isinstance(stmt, Statement) and stmt.beside_inserts):
+            self.flush()
         compiled = compiled_for(stmt, DialectName.SQLITE)
         try:
             return self._connection.execute(compiled.sql, compiled.bind(params))
@@ -97,6 +130,15 @@ def _drive(unit: Unit[T], transaction: Transaction) -> T:
         return value
     coroutine.close()
     raise RuntimeError("a unit of work awaited something other than its transaction")
+
+
+def _write_events(driver: SqliteDriver, outcomes: Sequence[Outcome], now_us: int) -> None:
+    """The last act before the commit."""
+    events = [event for outcome in outcomes if outcome.transaction for event in outcome.transaction.events]
+    if events:
+        writing = write_events(driver, events, now_us)
+        _drive(lambda _tx: writing, Transaction(driver, now_us))
+    driver.flush()
 
 
 class SqliteBackend:
@@ -160,15 +202,17 @@ class SqliteBackend:
             connection.execute(f"PRAGMA {pragma}")
 
     async def close(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None and self._read_only:
+            # The last connection to close checkpoints, which would sync the log again (F04): a reader can't.
+            await writer.close()
         for reader in self._readers:
             await reader.close()
         self._readers.clear()
         self._free = asyncio.Queue()
-        if self._writer is not None:
-            if not self._read_only:
-                await _in_thread(self._writer, self._checkpoint, "TRUNCATE")
-            await self._writer.close()
-            self._writer = None
+        if writer is not None and not self._read_only:
+            await _in_thread(writer, self._checkpoint, "TRUNCATE")
+            await writer.close()
 
     async def idle(self) -> None:
         if self._writer is not None and not self._read_only and _size(self._wal) > 0:
@@ -206,26 +250,50 @@ class SqliteBackend:
         return [self._judged(outcome) for outcome in outcomes]
 
     def _commit(self, connection: sqlite3.Connection, units: Sequence[Unit[object]]) -> list[Outcome]:
-        """Run a batch in the writer's thread; if it fails as a whole, its units one by one."""
+        """Run a batch in the writer's thread.
+
+        First all units as one, without savepoints; if any fails, again with one each; if that fails as a whole, the
+        units one by one.
+        """
+        outcomes = self._attempt(connection, units, self._together)
+        if outcomes is None and len(units) > 1:
+            outcomes = self._attempt(connection, units, self._apart)
+        if outcomes is None:
+            outcomes = [self._commit(connection, [unit])[0] for unit in units]
+        return outcomes
+
+    def _attempt(
+        self,
+        connection: sqlite3.Connection,
+        units: Sequence[Unit[object]],
+        run: Callable[[sqlite3.Connection, Sequence[Unit[object]]], list[Outcome]],
+    ) -> list[Outcome] | None:
+        """One transaction; None when it failed and the units may be tried otherwise."""
+        connection.execute("BEGIN IMMEDIATE")
         try:
-            outcomes = self._batch(connection, units)
-        except sqlite3.Error as error:
+            outcomes = run(connection, units)
+            connection.execute("COMMIT")
+        except Exception as error:
             _rollback(connection)
-            if len(units) == 1 or error.sqlite_errorcode in _FSYNC:
+            if len(units) == 1 or (isinstance(error, sqlite3.Error) and error.sqlite_errorcode in _FSYNC):
                 return [Outcome(error=error) for _ in units]
-            return [self._commit(connection, [unit])[0] for unit in units]
+            return None
         self._checkpoint_if_long(connection)
         return outcomes
 
-    def _batch(self, connection: sqlite3.Connection, units: Sequence[Unit[object]]) -> list[Outcome]:
+    def _together(self, connection: sqlite3.Connection, units: Sequence[Unit[object]]) -> list[Outcome]:
+        driver, now_us = SqliteDriver(connection, holds=True), to_us(self._clock.now())
+        outcomes = []
+        for unit in units:
+            transaction = Transaction(driver, now_us)
+            outcomes.append(Outcome(value=_drive(unit, transaction), transaction=transaction))
+        _write_events(driver, outcomes, now_us)
+        return outcomes
+
+    def _apart(self, connection: sqlite3.Connection, units: Sequence[Unit[object]]) -> list[Outcome]:
         now_us = to_us(self._clock.now())
-        connection.execute("BEGIN IMMEDIATE")
         outcomes = [self._unit(connection, unit, now_us) for unit in units]
-        events = [event for outcome in outcomes if outcome.transaction for event in outcome.transaction.events]
-        if events:
-            writer = write_events(SqliteDriver(connection), events, now_us)
-            _drive(lambda _tx: writer, Transaction(SqliteDriver(connection), now_us))
-        connection.execute("COMMIT")
+        _write_events(SqliteDriver(connection), outcomes, now_us)
         return outcomes
 
     def _unit(self, connection: sqlite3.Connection, unit: Unit[object], now_us: int) -> Outcome:
