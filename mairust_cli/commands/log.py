@@ -17,6 +17,7 @@ from mairust_cli.output.escape import json_text
 from mairust_cli.output.table import plain_cell
 from mairust_cli.runtime import Runtime, runtime
 from mairust_cli.shell import noun, verb
+from mairust_cli.timeline import reply_words
 
 app = noun("The event stream.")
 WAIT_S = 20
@@ -127,12 +128,23 @@ def _print(run: Runtime, event: Json) -> None:
     if run.options.quiet or run.out.format == "name":
         run.out.data(plain_cell(event.get("id")))
         return
-    data = event.get("data")
-    fields = data if isinstance(data, dict) else {}
-    words = "  ".join(
-        f"{plain_cell(key)}={plain_cell(value)}" for key, value in fields.items() if value not in (None, "")
-    )
     severity = str(event.get("severity") or "info")
     sign = run.out.symbol(severity) if severity in ("warning", "error") else " "
     clock = plain_cell(times.local_iso(str(event.get("time") or "")))
-    run.out.data(f"{clock} {sign} {plain_cell(event.get('type')):<24} {words}".rstrip())
+    run.out.data(
+        f"{clock} {sign} {plain_cell(event.get('type')):<22} {_words(event, whole=run.options.verbose)}".rstrip()
+    )
+
+
+def _words(event: Json, *, whole: bool) -> str:
+    """What happened, to which mail, with which reply; with `whole` every field that is set."""
+    data = event.get("data")
+    fields = data if isinstance(data, dict) else {}
+    if whole:
+        return "  ".join(
+            f"{plain_cell(key)}={plain_cell(value)}" for key, value in fields.items() if value not in (None, "")
+        )
+    sender, recipient = plain_cell(fields.get("sender")), plain_cell(fields.get("recipient"))
+    mail = f"{sender} -> {recipient}" if sender and recipient else sender or recipient
+    parts = (mail, plain_cell(fields.get("detail")), reply_words(fields.get("reply")))
+    return "  ".join(part for part in parts if part)

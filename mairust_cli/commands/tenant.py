@@ -21,7 +21,6 @@ COLUMNS = (
     Column(name="name"),
     Column(name="display", read=lambda row: row.get("display_name"), cut=40),
     Column(name="status"),
-    Column(name="plan", wide=True),
     Column(name="age", read=lambda row: row.get("created_at"), kind="age", wide=True),
     Column(name="id", kind="id", wide=True),
 )

@@ -69,7 +69,12 @@ def test_no_local_flag_hides_a_global_one(name: str) -> None:
     assert not flags & GLOBAL_FLAGS
 
 
-def _prepare(example: str, state: State) -> State:
+def runs_here(example: str) -> bool:
+    """Whether an example needs nothing but the API: no daemon, terminal or files of its own."""
+    return not any(part in example for part in _NOT_HERE)
+
+
+def prepare(example: str, state: State) -> State:
     """The objects that an example names, and none that it makes."""
     if " add " in example or "api POST" in example:
         account = {"id": "a", "address": "anna@example.com"}
@@ -88,7 +93,7 @@ def _prepare(example: str, state: State) -> State:
     return state
 
 
-def _answered(words: list[str]) -> list[str]:
+def answered(words: list[str]) -> list[str]:
     """The words with what a person would answer at the prompt."""
     if "--watch" in words:
         return words[: words.index("--watch")]
@@ -99,16 +104,14 @@ def _answered(words: list[str]) -> list[str]:
     return words
 
 
-@pytest.mark.parametrize("example", [example for command in LEAVES.values() for example in command.examples])
+@pytest.mark.parametrize("example", [one for leaf in LEAVES.values() for one in leaf.examples if runs_here(one)])
 def test_every_example_runs(
     example: str, mairust: Mairust, api: FakeApi, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    if any(part in example for part in _NOT_HERE):
-        pytest.skip("needs a daemon, a terminal, or files of its own; tested elsewhere")
-    api.state = _prepare(example, api.state)
+    api.state = prepare(example, api.state)
     (tmp_path / "password").write_text("a fine password\n")
     monkeypatch.chdir(tmp_path)
-    result = mairust(*_answered(shlex.split(example)[1:]), "--yes")
+    result = mairust(*answered(shlex.split(example)[1:]), "--yes")
     assert result.code == 0, result.err
 
 
