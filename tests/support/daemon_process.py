@@ -154,15 +154,15 @@ class DaemonProcess:
         assert self._process is not None, "the daemon does not run"
         return self._process.pid
 
-    def configure(self) -> None:
-        """Write the configuration, and the master key if there is none."""
+    def configure(self, changed: Mapping[str, Mapping[str, object]] | None = None) -> None:
+        """Write the configuration with `changed` sections over all others, and the master key if there is none."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         key = self.folder / "master.key"
         if not key.exists():
             key.touch(mode=0o600)
             key.write_bytes(base64.b64encode(os.urandom(32)))
         sections = self._defaults()
-        for name, values in self._settings.items():
+        for name, values in (*self._settings.items(), *(changed or {}).items()):
             sections[name] = sections.get(name, {}) | dict(values)
         self.config_path.write_text(json.dumps(sections, indent=1))  # JSON is YAML.
 
@@ -274,6 +274,12 @@ class DaemonProcess:
         if self._process is not None:
             self._process.kill()
             self.wait()
+
+    def reload(self, changed: Mapping[str, Mapping[str, object]] | None = None) -> None:
+        """Write the configuration anew and ask the daemon to read it; that it has is for the caller to see."""
+        assert self._process is not None
+        self.configure(changed)
+        self._process.send_signal(signal.SIGHUP)
 
     def terminate(self, timeout_s: float = 20.0) -> int:
         """SIGTERM, and return the exit code."""

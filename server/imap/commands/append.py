@@ -1,6 +1,6 @@
 """APPEND (RFC 9051 §6.3.12, RFC 4315 §3, RFC 7889): the message streams to the store, OK follows its commit.
 
-- Size, mailbox and quota are checked before the client is told to send.
+- Size, mailbox, quota and disk are checked before the client is told to send.
 - A refused message that is on its way all the same (a non-synchronising literal) is read and dropped, so that the
   stream stays in step.
 """
@@ -19,6 +19,14 @@ from server.protocol.imap.commands import Append
 from server.protocol.imap.fragments import CommandText, LiteralAnnounced, LiteralChunk
 
 _TOO_LARGE = no("Message is larger than the server takes", b"TOOBIG")
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """Where a message may go, and what takes it."""
+
+    mailbox: Mailbox
+    writer: ContentWriter
 
 
 @dataclass(slots=True)
@@ -50,15 +58,15 @@ class _Incoming:
 async def do_append(session: Session, command: Append, announced: LiteralAnnounced) -> Result:
     """Take and store one message; the literal was announced but not accepted yet."""
     try:
-        mailbox = await _check(session, command, announced.size_octets)
+        room = await _check(session, command, announced.size_octets)
     except NotFound:
         refusal = no("No such mailbox", b"TRYCREATE")
     except MaiRustError as error:
         refusal = answer_error(error)
     else:
-        if isinstance(mailbox, Mailbox):
-            return await _receive(session, command, announced, mailbox)
-        refusal = mailbox
+        if isinstance(room, _Room):
+            return await _receive(session, command, announced, room)
+        refusal = room
     if announced.synchronising:
         session.connection.refuse_literal()
         return refusal
@@ -67,16 +75,17 @@ async def do_append(session: Session, command: Append, announced: LiteralAnnounc
     return await _transfer(session, _Incoming(None, refusal), announced) or refusal
 
 
-async def _check(session: Session, command: Append, size_octets: int) -> Mailbox | Result:
+async def _check(session: Session, command: Append, size_octets: int) -> _Room | Result:
     if size_octets > session.settings.smtp.max_message_size:
         return _TOO_LARGE
     if size_octets == 0:
         return no("An empty message is not stored", b"CANNOT")
-    return await session.mailstore.check_room(session.account_id, command.mailbox, size_octets)
+    mailbox = await session.mailstore.check_room(session.account_id, command.mailbox, size_octets)
+    return _Room(mailbox, session.mailstore.writer())
 
 
-async def _receive(session: Session, command: Append, announced: LiteralAnnounced, mailbox: Mailbox) -> Result:
-    incoming = _Incoming(session.mailstore.writer())
+async def _receive(session: Session, command: Append, announced: LiteralAnnounced, room: _Room) -> Result:
+    mailbox, incoming = room.mailbox, _Incoming(room.writer)
     try:
         problem = await _transfer(session, incoming, announced)
         writer = incoming.writer

@@ -113,3 +113,23 @@ async def test_our_own_faults_are_no_and_neutral(
     client = await edge.login()
     monkeypatch.setattr(MailStore, "append", failing)
     assert answer in await client.append(b"INBOX", MESSAGE)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_a_short_disk_is_said_before_the_octets_and_the_next_command_is_heard(
+    edge: ImapEdge, monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    """RFC 9051 §4.3: the refused literal is not sent, so what comes next is a command of its own."""
+
+    def failing(_: MailStore) -> None:
+        raise DiskReserve("insufficient system storage")
+
+    client = await edge.login()
+    monkeypatch.setattr(MailStore, "writer", failing)
+    if waits:
+        await client.send(b"x APPEND INBOX {%d}\r\n" % len(MESSAGE))
+    else:
+        await client.send(b"x APPEND INBOX {%d+}\r\n%s\r\n" % (len(MESSAGE), MESSAGE))
+    assert await client.until(b"x") == [b"x NO [OVERQUOTA] Insufficient system storage"]
+    await client.send(b"y NOOP\r\n")
+    assert await client.until(b"y") == [b"y OK NOOP completed"]
