@@ -23,6 +23,7 @@ from server.api.services import ApiServices
 from server.config.schema import Settings
 from server.domain.ports import Resolver
 from server.services.identity.callers import CallerService
+from server.services.identity.domains import NewDkimKey
 from server.services.identity.idempotency import IdempotencyService
 from server.services.identity.tokens import NewApiKey
 from server.services.queue.admin import QueueAdmin
@@ -40,7 +41,7 @@ from server.services.upkeep.doctor import Doctor
 from server.services.upkeep.status import Listener, StatusService
 from server.store.database import Database
 from tests.support.fake_dns import FakeResolver
-from tests.support.identity import Identity, make_identity
+from tests.support.identity import Identity, fake_key, make_identity, scope_of
 from tests.support.stores import WallClock, open_sqlite
 
 
@@ -85,7 +86,7 @@ class Api:
     socket_path: str
     port: int
     space: Space
-    settings: Settings
+    live: list[Settings]
     draining: bool = False
     _made: int = field(default=0)
 
@@ -107,6 +108,21 @@ class Api:
             scope = replace(scope, tenant_id=(await self.identity.tenants.get(scope, tenant)).id)
         issued = await self.identity.tokens.create(scope, NewApiKey(name=f"k{self._made}", scopes=list(scopes), **more))
         return issued.text
+
+    async def tenant_key(self, tenant: str) -> str:
+        """A key with all that an owner of the tenant has, made by such an owner."""
+        tenant_id = (await self.identity.tenants.get(self.identity.root, tenant)).id
+        owner = scope_of(tenant_id, system=False)
+        return (await self.identity.tokens.create(owner, NewApiKey(name="owner", scopes=["admin"]))).text
+
+    def settings_override(self, **api: Any) -> None:
+        """Change keys of the `api` section."""
+        changed = msgspec.structs.replace(self.live[0].api, **api)
+        self.live[0] = msgspec.structs.replace(self.live[0], api=changed)
+
+    def keys_made(self) -> list[NewDkimKey]:
+        """Private DKIM keys that stand, sealed, in the store."""
+        return [fake_key(algorithm) for algorithm in ("rsa-2048", "ed25519")]
 
     async def raw(self, octets: bytes, *, wait_s: float = 5.0) -> bytes:
         """Send octets on a new TCP connection; all that comes back until it is closed, or for `wait_s`."""
@@ -184,9 +200,9 @@ def _blobs(folder: Path, identity: Identity) -> Space:
     return space
 
 
-def _mail(database: Database, identity: Identity, blobs: Space, settings: Settings) -> _Mail:
+def _mail(database: Database, identity: Identity, blobs: Space, live: list[Settings]) -> _Mail:
     clock, worker = WallClock(), identity.worker
-    routing = Routing(identity.directory, lambda: settings)
+    routing = Routing(identity.directory, lambda: live[0])
     reporter = Reporter(
         database=database,
         blob_store=blobs,
@@ -206,7 +222,7 @@ def _mail(database: Database, identity: Identity, blobs: Space, settings: Settin
         refusals=RefusalLog(database),
         worker=worker,
         clock=clock,
-        settings=lambda: settings,
+        settings=lambda: live[0],
         wake_queue=lambda: None,
     )
     return _Mail(
@@ -216,7 +232,7 @@ def _mail(database: Database, identity: Identity, blobs: Space, settings: Settin
             directory=identity.directory,
             blobs=blobs,
             clock=clock,
-            settings=lambda: settings,
+            settings=lambda: live[0],
         ),
     )
 
@@ -235,11 +251,12 @@ async def open_api(
             storage=msgspec.structs.replace(settings.storage, path=folder / "mail"),
             server=msgspec.structs.replace(settings.server, state_dir=folder),
         )
+        live = [settings]
         api: Api
-        mail = _mail(database, identity, space, settings)
+        mail = _mail(database, identity, space, live)
         services = ApiServices(
             clock=clock,
-            settings=lambda: settings,
+            settings=lambda: live[0],
             callers=CallerService(database, identity.tokens, clock),
             idempotency=IdempotencyService(database, clock),
             tenants=identity.tenants,
@@ -252,7 +269,7 @@ async def open_api(
                 database=database,
                 blobs=space,
                 clock=clock,
-                settings=lambda: settings,
+                settings=lambda: live[0],
                 version="0.1.0",
                 listeners=lambda: (Listener(name="smtp", port=25),),
                 certificate=lambda: None,
@@ -267,7 +284,7 @@ async def open_api(
                 blobs=space,
                 resolver=resolver or FakeResolver({}),
                 clock=clock,
-                settings=lambda: settings,
+                settings=lambda: live[0],
                 listeners=lambda: (Listener(name="api", port=api.port),),
                 certificate=lambda: None,
                 config_path=None,
@@ -290,7 +307,7 @@ async def open_api(
             socket_path=path,
             port=tcp.getsockname()[1],
             space=space,
-            settings=settings,
+            live=live,
         )
         service = HttpService(create_app(services), unix=[unix], tcp=[tcp])
         task = asyncio.create_task(service.serve())

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 
-from litestar import Controller, Response, get
+from litestar import Controller, Request, Response, get
+from litestar.datastructures import State
 
 from server.api.dependencies import Caller, CurrentSettings, ServerStatus
 from server.api.guards import PUBLIC, needs
-from server.api.requests import ApiRequest, CallerState
+from server.api.requests import CallerState
 from server.api.schemas.system import DetailedHealthOut, HealthOut, PartOut, ReadyOut
 from server.domain.errors import NotFound, Unauthenticated
 from server.domain.scopes import require
@@ -53,7 +54,7 @@ class MetricsController(Controller):
     tags = ("health",)
 
     @get(operation_id="get_metrics", opt=PUBLIC, media_type=metrics.CONTENT_TYPE)
-    async def get_metrics(self, request: ApiRequest, settings: CurrentSettings) -> Response[bytes]:
+    async def get_metrics(self, request: Request[object, object, State], settings: CurrentSettings) -> Response[bytes]:
         """Prometheus metrics: for the networks in `metrics.allow`, the admin socket, and the scope metrics:read."""
         current = settings().metrics
         if not current.enabled:

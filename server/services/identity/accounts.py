@@ -248,7 +248,7 @@ async def _domain(tx: Transaction, scope: Scope, name: str, pointer: str) -> Dom
     """The domain of a new address: it must be the caller's and not deleted."""
     domain = await domains.by_name(tx, name)
     if domain is None or domain.tenant_id != scope.tenant_id or domain.status is Status.DELETED:
-        raise InvalidInput(f"the domain {name} is not here; add it first", pointer=pointer)
+        raise InvalidInput("the address is in a domain that is not here; add the domain first", pointer=pointer)
     return domain
 
 
