@@ -12,7 +12,7 @@ from datetime import datetime
 
 from server.domain.changes import EventValue, Severity, TraceEvent
 from server.domain.ports import Clock
-from server.domain.queue import Attempt, DeliveryStatus, QueuedMessage
+from server.domain.queue import Attempt, DeliveryKind, DeliveryStatus, QueuedMessage
 from server.services.queue.courier import Claim
 from server.services.queue.dsn import Judged, Reporter
 from server.services.queue.remote import CREDENTIALS_HOLD
@@ -109,6 +109,7 @@ def _event(message: QueuedMessage, one: Judged) -> TraceEvent:
     attempt, judgement = one.attempt, one.judgement
     kind, verdict, severity = _EVENTS[judgement.status]
     data: dict[str, EventValue] = {
+        "delivery_id": one.recipient.id,
         "attempt": one.recipient.attempts + 1,
         "host": attempt.host,
         "ip": attempt.ip,
@@ -132,8 +133,8 @@ def _event(message: QueuedMessage, one: Judged) -> TraceEvent:
         queue_id=message.id,
         message_id_header=message.message_id_header,
         subject=message.subject,
-        sender=message.sender,
-        recipient=one.recipient.recipient,
+        sender=message.sender.lower(),
+        recipient=one.recipient.recipient.lower(),
         remote_ip=attempt.ip or None,
         data=data,
     )
@@ -144,7 +145,7 @@ def _sentence(one: Judged) -> str:
     said = f"{where} answered" if one.attempt.from_remote else "no delivery"
     match one.judgement.status:
         case DeliveryStatus.SENT:
-            return f"delivered to {where}"
+            return "delivered" if one.recipient.kind is DeliveryKind.LOCAL else f"delivered to {where}"
         case DeliveryStatus.DEFERRED:
             return f"{said}; the next attempt is at {one.judgement.due_at:%Y-%m-%d %H:%M:%S} UTC"
         case DeliveryStatus.EXPIRED:

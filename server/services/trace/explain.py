@@ -59,7 +59,7 @@ _WORDS = {
     Fate.SENT: "Delivered: {host} has taken the mail for {who}; from here on that server knows more.",
     Fate.QUEUED: "Waiting in the queue for {who}.",
     Fate.HELD: "Held for {who}: it waits until somebody releases it.",
-    Fate.DEFERRED: "Not delivered to {who} yet: {why}. It is tried again by itself.",
+    Fate.DEFERRED: "Not delivered to {who} yet: {why}. It is tried again {when}.",
     Fate.CANCELLED: "Deleted from the queue for {who}; the sender was not told.",
     Fate.REFUSED: "Refused for {who}: {why}.",
     Fate.FAILED: "Not delivered to {who}: {why}.",
@@ -152,6 +152,8 @@ def _fate(event: Event) -> Fate:
         return Fate.DEFERRED
     if event.type == "submission.accepted" and event.verdict == "forwarded":
         return Fate.QUEUED
+    if event.type == "delivery.sent" and event.data.get("kind") == "local":
+        return Fate.ARRIVED
     return _FATE_OF_TYPE[event.type]
 
 
@@ -160,7 +162,12 @@ def _sentence(fate: Fate, events: Sequence[Event]) -> str:
     hosts = _list(list(dict.fromkeys(str(event.data.get("host") or "the next server") for event in events)))
     said = dict.fromkeys(event.reply for event in events)
     why = "; ".join(reason_of(reply) for reply in list(said)[:_HOST_MAX])
-    return _WORDS[fate].format(who=who, host=hosts, why=why)
+    return _WORDS[fate].format(who=who, host=hosts, why=why, when=_next_try(events))
+
+
+def _next_try(events: Sequence[Event]) -> str:
+    times = [str(event.data["next_attempt_at"]) for event in events if "next_attempt_at" in event.data]
+    return f"at {min(times)[11:16]} UTC" if times else "by itself"
 
 
 def _list(items: Sequence[str]) -> str:
