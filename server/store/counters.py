@@ -19,7 +19,8 @@ _NEXT_MODSEQ = prepared(
     update(accounts)
     .where(accounts.c.id == bindparam("b_id"))
     .values(modseq=accounts.c.modseq + 1)
-    .returning(accounts.c.modseq)
+    .returning(accounts.c.modseq),
+    beside_inserts=True,
 )
 _NEXT = prepared(
     update(counters)

@@ -22,7 +22,8 @@ _TAKE = prepared(
     update(counters)
     .where(counters.c.name == "events")
     .values(value=counters.c.value + bindparam("b_count"))
-    .returning(counters.c.value)
+    .returning(counters.c.value),
+    beside_inserts=True,
 )
 _INSERT = prepared_insert(events)
 _encode = msgspec.json.encode
@@ -34,7 +35,8 @@ async def write_events(driver: Driver, batch: Sequence[TraceEvent], now_us: int)
     last = rows[0][0]
     assert isinstance(last, int)  # noqa: S101 - the counter column is an integer in both drivers
     first = last - len(batch) + 1
-    await driver.execute_many(_INSERT, [_row(event, first + i, now_us) for i, event in enumerate(batch)])
+    for number, event in enumerate(batch, first):
+        await driver.insert(_INSERT, _row(event, number, now_us))
 
 
 def _row(event: TraceEvent, seq: int, now_us: int) -> dict[str, object]:

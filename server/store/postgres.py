@@ -21,7 +21,7 @@ from server.store.database import Outcome
 from server.store.errors import UniqueViolation
 from server.store.events import write_events
 from server.store.schema import committed_units
-from server.store.statements import DialectName, Executable, compiled_for, prepared, prepared_insert
+from server.store.statements import DialectName, Executable, Statement, compiled_for, prepared, prepared_insert
 from server.store.times import to_us
 from server.store.transaction import Row, Transaction, Unit
 from server.telemetry.log import get_logger
@@ -80,6 +80,9 @@ class PostgresDriver:
             await self._connection.executemany(compiled.sql, [compiled.bind(row) for row in rows])
         except asyncpg.UniqueViolationError as error:
             raise UniqueViolation(str(error)) from error
+
+    async def insert(self, stmt: Statement, row: Mapping[str, object]) -> None:
+        await self.execute(stmt, row)
 
 
 class PostgresBackend:

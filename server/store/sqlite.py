@@ -269,7 +269,11 @@ class SqliteBackend:
         run: Callable[[sqlite3.Connection, Sequence[Unit[object]]], list[Outcome]],
     ) -> list[Outcome] | None:
         """One transaction; None when it failed and the units may be tried otherwise."""
-        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            # Whatever holds the lock, a backup for one, holds it for every unit.
+            return [Outcome(error=error) for _ in units]
         try:
             outcomes = run(connection, units)
             connection.execute("COMMIT")

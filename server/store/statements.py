@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import ClauseElement, Insert, Table, insert
@@ -30,29 +31,51 @@ _DIALECTS = {
 class Compiled:
     """Driver SQL, the names of its positional parameters, and the values Core bound itself."""
 
-    __slots__ = ("defaults", "names", "sql")
+    __slots__ = ("_many", "_pick", "defaults", "names", "sql")
 
     def __init__(self, sql: str, names: Sequence[str], defaults: Mapping[str, object]) -> None:
         self.sql = sql
         self.names = tuple(names)
         self.defaults = dict(defaults)
+        self._pick = itemgetter(*self.names) if len(self.names) > 1 else None
+        self._many: dict[int, str] = {}
 
-    def bind(self, params: Mapping[str, object] | None) -> list[object]:
+    def bind(self, params: Mapping[str, object] | None) -> Sequence[object]:
         """Return the positional values. Raises KeyError when a parameter is missing."""
         if not params:
             return [self.defaults[name] for name in self.names]
         defaults = self.defaults
+        if not defaults and self._pick is not None:
+            values: tuple[object, ...] = self._pick(params)
+            return values
         return [params[name] if name in params else defaults[name] for name in self.names]
+
+    def sql_for(self, rows: int) -> str:
+        """The SQL of an INSERT of so many rows, whose values follow one another."""
+        found = self._many.get(rows)
+        if found is None:
+            head, values = self.sql.rsplit(" VALUES ", 1)
+            found = self._many[rows] = f"{head} VALUES {', '.join([values] * rows)}"
+        return found
 
 
 class Statement:
-    """A statement prepared once; `postgres` replaces it where the dialects differ."""
+    """A statement prepared once; `postgres` replaces it where the dialects differ.
 
-    __slots__ = ("_clauses", "_compiled")
+    Attributes:
+        rank: The inserted table's place among all tables, referenced ones first; None when it is no INSERT.
+        beside_inserts: It reads no table that takes held-back rows (`Transaction.insert`).
+    """
 
-    def __init__(self, clause: ClauseElement, postgres: ClauseElement | None = None) -> None:
+    __slots__ = ("_clauses", "_compiled", "beside_inserts", "rank")
+
+    def __init__(
+        self, clause: ClauseElement, postgres: ClauseElement | None = None, *, beside_inserts: bool = False
+    ) -> None:
         self._clauses = {DialectName.SQLITE: clause, DialectName.POSTGRES: postgres if postgres is not None else clause}
         self._compiled: dict[DialectName, Compiled] = {}
+        self.beside_inserts = beside_inserts
+        self.rank: int | None = None
 
     def compiled(self, dialect: DialectName) -> Compiled:
         found = self._compiled.get(dialect)
@@ -64,14 +87,18 @@ class Statement:
 Executable = Statement | ClauseElement
 
 
-def prepared(clause: ClauseElement, postgres: ClauseElement | None = None) -> Statement:
+def prepared(
+    clause: ClauseElement, postgres: ClauseElement | None = None, *, beside_inserts: bool = False
+) -> Statement:
     """Prepare a statement for the hot path; call it at module level."""
-    return Statement(clause, postgres)
+    return Statement(clause, postgres, beside_inserts=beside_inserts)
 
 
 def prepared_insert(table: Table) -> Statement:
     """Prepare an INSERT of every column; parameters are named as the columns."""
-    return Statement(insert(table))
+    statement = Statement(insert(table))
+    statement.rank = table.metadata.sorted_tables.index(table)
+    return statement
 
 
 def compile_clause(clause: ClauseElement, dialect: DialectName) -> Compiled:

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 from server.domain.changes import TraceEvent
 from server.domain.ids import AccountId, ModSeq
-from server.store.statements import DialectName, Executable
+from server.store.statements import DialectName, Executable, Statement
 
 T = TypeVar("T")
 
@@ -34,6 +34,8 @@ class Driver(Protocol):
     async def execute(self, stmt: Executable, params: Mapping[str, object] | None) -> int: ...
 
     async def execute_many(self, stmt: Executable, rows: Sequence[Mapping[str, object]]) -> None: ...
+
+    async def insert(self, stmt: Statement, row: Mapping[str, object]) -> None: ...
 
 
 class Transaction:
@@ -68,6 +70,14 @@ class Transaction:
         """Run a statement once for each row of parameters. Raises UniqueViolation."""
         if rows:
             await self._driver.execute_many(stmt, rows)
+
+    async def insert(self, stmt: Statement, row: Mapping[str, object]) -> None:
+        """Insert a row (`prepared_insert`), now or together with other units' rows.
+
+        A row may be held back until something is read or changed, but for statements marked `beside_inserts`, or the
+        commit. A taken key raises UniqueViolation then, and out of the unit: don't catch it inside.
+        """
+        await self._driver.insert(stmt, row)
 
     def record(self, event: TraceEvent) -> None:
         """Write an event with this transaction."""

@@ -106,6 +106,32 @@ async def test_a_statement_built_on_the_spot_binds_its_values(store: Database) -
     assert await _get(store, "c") == "3"
 
 
+async def test_held_back_rows_are_seen_by_what_reads_them(store: Database) -> None:
+    async def insert_row(tx: Transaction, key: str) -> None:
+        await tx.insert(_PUT, {"key": key, "value": "1"})
+
+    async def count(tx: Transaction) -> int:
+        await insert_row(tx, "own")
+        return len(await tx.fetch(select(meta.c.key).where(meta.c.key.in_(["a", "b", "own"]))))
+
+    writes = [store.write("insert", lambda tx, key=key: insert_row(tx, key)) for key in ("a", "b")]
+    assert (await asyncio.gather(*writes, store.write("count", count)))[2] == 3
+
+
+async def test_a_taken_key_among_held_back_rows_fails_its_unit_alone(store: Database) -> None:
+    async def insert_row(tx: Transaction, key: str) -> str:
+        await tx.insert(_PUT, {"key": key, "value": "1"})
+        tx.record(TraceEvent(type="test.insert", component="test", verdict=key))
+        return key
+
+    keys = [f"k{number}" for number in range(40)] + ["k7"]
+    writes = [store.write("insert", lambda tx, key=key: insert_row(tx, key)) for key in keys]
+    results = await asyncio.gather(*writes, return_exceptions=True)
+    assert results[:40] == keys[:40]
+    assert isinstance(results[40], UniqueViolation)
+    assert len(await store.read("events", lambda tx: tx.fetch(select(events.c.seq)))) == 40
+
+
 async def test_a_lease_has_one_holder_until_it_runs_out(store: Database) -> None:
     async def take(tx: Transaction, owner: str, span_us: int) -> bool:
         return await leases.take(tx, name="job", owner=owner, span_us=span_us)

@@ -18,7 +18,7 @@ _GET = prepared(select(blobs).where(blobs.c.id == bindparam("b_id")))
 
 async def insert(tx: Transaction, blob: Blob) -> None:
     """Write the row that makes a placed blob part of the store."""
-    await tx.execute(
+    await tx.insert(
         _INSERT,
         {
             "id": blob.id,

@@ -38,10 +38,12 @@ _ALL = prepared(select(t).where(*_OWN).order_by(t.c.name))
 _BY_ID = prepared(select(t).where(t.c.id == bindparam("b_id"), *_OWN))
 _BY_NAME = prepared(select(t).where(t.c.name == bindparam("b_name"), *_OWN))
 _TAKE_BY_ID = prepared(
-    update(t).where(t.c.id == bindparam("b_id"), *_OWN).values(**_GROW).returning(t.c.id, t.c.uidnext)
+    update(t).where(t.c.id == bindparam("b_id"), *_OWN).values(**_GROW).returning(t.c.id, t.c.uidnext),
+    beside_inserts=True,
 )
 _TAKE_BY_ROLE = prepared(
-    update(t).where(t.c.role == bindparam("b_role"), *_OWN).values(**_GROW).returning(t.c.id, t.c.uidnext)
+    update(t).where(t.c.role == bindparam("b_role"), *_OWN).values(**_GROW).returning(t.c.id, t.c.uidnext),
+    beside_inserts=True,
 )
 _ADJUST = prepared(
     update(t)

@@ -37,7 +37,8 @@ _CHARGE = prepared(
         ),
     )
     .values(modseq=accounts.c.modseq + 1, used_octets=accounts.c.used_octets + _MORE)
-    .returning(accounts.c.modseq)
+    .returning(accounts.c.modseq),
+    beside_inserts=True,
 )
 _ACCOUNT = prepared(
     select(accounts.c.quota_octets, accounts.c.used_octets).where(accounts.c.id == bindparam("b_account"))
@@ -184,7 +185,7 @@ async def insert_email(
     trace_id: TraceId | None,
 ) -> None:
     """Insert the mail that message rows show."""
-    await tx.execute(
+    await tx.insert(
         _INSERT_EMAIL,
         {
             "id": email_id,
@@ -216,11 +217,8 @@ async def insert(
     states: Sequence[MessageState],
 ) -> None:
     """Insert message rows; their UIDs must have been taken in this transaction."""
-    rows = [_insert_params(account_id, mailbox_id, modseq, state) for state in states]
-    if len(rows) == 1:
-        await tx.execute(_INSERT, rows[0])
-    else:
-        await tx.execute_many(_INSERT, rows)
+    for state in states:
+        await tx.insert(_INSERT, _insert_params(account_id, mailbox_id, modseq, state))
 
 
 async def load(

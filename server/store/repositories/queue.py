@@ -79,7 +79,7 @@ class Settled:
 
 async def enqueue(tx: Transaction, message: QueuedMessage, recipients: Sequence[QueuedRecipient]) -> None:
     """Insert a submission with its deliveries; its blob's row is the caller's, in the same transaction."""
-    await tx.execute(
+    await tx.insert(
         _INSERT_MESSAGE,
         {
             "id": message.id,
@@ -101,7 +101,8 @@ async def enqueue(tx: Transaction, message: QueuedMessage, recipients: Sequence[
             "expires_at": to_us(message.expires_at),
         },
     )
-    await tx.execute_many(_INSERT_RECIPIENT, [_recipient_params(recipient, tx.now_us) for recipient in recipients])
+    for recipient in recipients:
+        await tx.insert(_INSERT_RECIPIENT, _recipient_params(recipient, tx.now_us))
 
 
 def _recipient_params(recipient: QueuedRecipient, now_us: int) -> dict[str, object]:
