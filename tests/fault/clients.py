@@ -9,7 +9,9 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import imaplib
+import json
 import random
 import re
 import smtplib
@@ -21,14 +23,14 @@ from functools import cache
 from pathlib import Path
 
 from tests.support.daemon_process import HOST, PASSWORD, Ports
-from tests.support.ledger import Ledger, Trial, make_trial
+from tests.support.ledger import Ledger, Trial, make_text, make_trial
 
 TIMEOUT_S = 30.0
 RETRY_S = 0.1
 OUTSIDE = "remote.test"
 FLAGS = ("\\Seen", "\\Flagged", "\\Answered", "$Forwarded")
 _FETCHED = re.compile(rb"\d+ \(.*?UID (\d+).*?FLAGS \(([^)]*)\)|\d+ \(.*?FLAGS \(([^)]*)\).*?UID (\d+)")
-_CUT_OFF = (OSError, EOFError, smtplib.SMTPException, imaplib.IMAP4.abort, ssl.SSLError)
+_CUT_OFF = (OSError, EOFError, smtplib.SMTPException, imaplib.IMAP4.abort, ssl.SSLError, http.client.HTTPException)
 
 
 @cache
@@ -135,6 +137,48 @@ class SmtpClient(Client):
                 client.rset()
                 return code, text
         return client.data(trial.octets)
+
+
+class ApiClient(Client):
+    """`POST /api/v1/send` with the key of an account."""
+
+    def __init__(
+        self, name: str, ports: Ports, folder: Path, seed: int, *, recipients: list[str], sender: str, key: str
+    ) -> None:
+        super().__init__(name, ports, folder, seed)
+        self._recipients = recipients
+        self._sender = sender
+        self._key = key
+        self._trial: Trial | None = None
+
+    def session(self) -> None:
+        with contextlib.closing(http.client.HTTPConnection(HOST, self.ports.api, timeout=TIMEOUT_S)) as client:
+            client.connect()
+            while not self.stopping:
+                places = self.rng.sample(self._recipients, 1)
+                self._trial = trial = self._trial or make_text(self.rng, self.name, places=places)
+                self.ledger.trying(trial)
+                client.request("POST", "/api/v1/send", body=self._body(trial), headers=self._headers())
+                response = client.getresponse()
+                text = response.read().decode("utf-8", "replace")
+                # 429 and 5xx say "later"; any other refusal would lose the message.
+                later = response.status == 429 or response.status >= 500
+                code = 250 if response.status == 202 else 451 if later else 554
+                if self.judge(trial, code, f"HTTP {response.status} {text}"):
+                    self._trial = None
+
+    def _body(self, trial: Trial) -> bytes:
+        message = {
+            "from": self._sender,
+            "to": trial.places,
+            "subject": f"Trial {trial.id}",
+            "text": trial.octets.decode(),
+            "headers": {"X-Trial-Id": trial.id},
+        }
+        return json.dumps(message).encode()
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import imaplib
 import random
 import time
@@ -15,12 +16,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from server.daemon.appliance import Appliance
+from server.domain.identity import Scope
+from server.services.identity.tokens import NewApiKey
 from tests.fault.checker import Findings, check, live_findings, unfinished
-from tests.fault.clients import OUTSIDE, Client, ImapClient, SmtpClient
-from tests.support.daemon_process import READY_S, DaemonProcess, NotReady
-from tests.support.ledger import read_ledgers
+from tests.fault.clients import OUTSIDE, ApiClient, Client, ImapClient, SmtpClient
+from tests.support.daemon_process import DOMAIN, MAIL_ROLES, READY_S, DaemonProcess, NotReady
+from tests.support.ledger import COMPOSED, read_ledgers
 
 ACCOUNTS = 8
+SENDER = f"u0@{DOMAIN}"
 UPTIME_S = (0.05, 1.0)
 """How long a daemon lives after it answered, uniformly."""
 EARLY_SHARE = 0.1
@@ -52,9 +57,19 @@ def crash(folder: Path, *, kills: int, seed: int, database_url: str | None = Non
     began = time.monotonic()
     report = Report(database="postgres" if database_url else "sqlite", seed=seed)
     rng = random.Random(seed)
-    daemon = DaemonProcess(folder / "daemon", accounts=ACCOUNTS, database_url=database_url)
-    with daemon:
-        clients = _clients(daemon, folder, seed)
+    daemon = DaemonProcess(
+        folder / "daemon",
+        roles=(*MAIL_ROLES, "http"),
+        accounts=ACCOUNTS,
+        database_url=database_url,
+        settings={"api": {"rate_per_minute": 1_000_000}, "queue": {"retry_delays": ["1s"]}},
+    )
+    daemon.configure()
+    daemon.seed(ACCOUNTS)
+    key = daemon.administer(_api_key)
+    with contextlib.closing(daemon):
+        report.slowest_start_s = daemon.start()
+        clients = _clients(daemon, folder, seed, key)
         for client in clients:
             client.start()
         try:
@@ -73,7 +88,12 @@ def crash(folder: Path, *, kills: int, seed: int, database_url: str | None = Non
     return report
 
 
-def _clients(daemon: DaemonProcess, folder: Path, seed: int) -> list[Client]:
+async def _api_key(appliance: Appliance, root: Scope) -> str:
+    issued = await appliance.identity.tokens.create(root, NewApiKey(name="ledger", scopes=["send"], account_id=SENDER))
+    return issued.text
+
+
+def _clients(daemon: DaemonProcess, folder: Path, seed: int, key: str) -> list[Client]:
     ports, accounts = daemon.ports, daemon.addresses
     inboxes, writers = accounts[:4], accounts[4:]
     clients: list[Client] = [
@@ -87,6 +107,7 @@ def _clients(daemon: DaemonProcess, folder: Path, seed: int) -> list[Client]:
     clients += [
         ImapClient(f"imap{number}", ports, folder, seed, address=address) for number, address in enumerate(writers)
     ]
+    clients.append(ApiClient(f"{COMPOSED}0", ports, folder, seed, recipients=outside, sender=SENDER, key=key))
     return clients
 
 

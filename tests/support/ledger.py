@@ -4,11 +4,13 @@
   fsynced. A `try` without a `reply`, or with one that is not a success, is unacknowledged: it may have stored a copy.
 - A trial's mail begins with `X-Trial-Id`; the server puts its fields before it, so the sent octets are found again as
   the end of the stored ones, and their hash must be the one of the ledger.
+- What the API sends is composed by the server: there the hash is the text's, and the trial's id begins with `COMPOSED`.
 - One file a client; `read_ledgers` joins the files of a folder.
 """
 
 from __future__ import annotations
 
+import email
 import hashlib
 import json
 import os
@@ -19,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MARK = b"X-Trial-Id: "
+COMPOSED = "api"
 SIZES = ((0.70, 1_000), (0.95, 30_000), (1.0, 300_000))
 """Shares of sizes in octets: in a row, in a file, spooled on its way in."""
 
@@ -116,6 +119,14 @@ def make_trial(
     return Trial(id=trial_id, octets=head + body, places=listed)
 
 
+def make_text(rng: random.Random, name: str, *, places: Iterable[str]) -> Trial:
+    """A text for the API to compose a mail of; `name` begins with `COMPOSED`."""
+    trial_id = f"{name}-{rng.getrandbits(64):016x}"
+    line = rng.randbytes(30).hex()
+    text = "\n".join([trial_id, *[line] * rng.choice((5, 50, 1000))])
+    return Trial(id=trial_id, octets=text.encode(), places=tuple(places))
+
+
 def found_in(stored: bytes) -> tuple[str, str] | None:
     """Trial id and hash of a stored mail, None when it is no trial's."""
     start = stored.find(MARK)
@@ -123,4 +134,7 @@ def found_in(stored: bytes) -> tuple[str, str] | None:
         return None
     octets = stored[start:]
     trial_id = octets[len(MARK) : octets.find(b"\r\n")].decode("ascii", "replace")
+    if trial_id.startswith(COMPOSED):
+        text = email.message_from_bytes(stored).get_payload(decode=True)
+        octets = text.replace(b"\r\n", b"\n").rstrip(b"\n") if isinstance(text, bytes) else b""
     return trial_id, hashlib.sha256(octets).hexdigest()
