@@ -104,7 +104,12 @@ def _migrate(options: argparse.Namespace) -> ExitCode:
 def _openapi(_options: argparse.Namespace) -> ExitCode:
     from server.daemon.bootstrap import openapi
 
-    sys.stdout.write(openapi())
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.write(openapi())
+        sys.stdout.flush()
+        return ExitCode.STOPPED
+    # Whoever read has seen enough; the interpreter must not complain about it at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return ExitCode.STOPPED
 
 

@@ -113,3 +113,15 @@ def test_every_failure_of_a_start_has_its_exit_code(error: Exception, code: int)
     failure = start_failure(error)
     assert failure.code == code
     assert "\n" not in failure.text
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    """`mairustd openapi | head -1` says nothing on standard error."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "server", "openapi"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        assert child.stdout.readline() == b"{\n"
+        child.stdout.close()
+        assert child.stderr.read() == b""
