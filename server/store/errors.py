@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from server.domain.errors import Unavailable
+
 
 class UniqueViolation(Exception):
     """A row with this key exists. It must leave the unit of work: the unit's savepoint is spoilt."""
 
 
-class StoreReadOnly(Exception):
+class StoreReadOnly(Unavailable):
     """The database is damaged or its disk failed: reads go on, writes are refused (F04, F05)."""
+
+    code = "read_only"
