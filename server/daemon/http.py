@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from server.config.load import ConfigError, Fault, parse
+from server.config.schema import Role, Settings
 from server.daemon.reload import ReloadFailed, ReloadResult
 from server.daemon.service import Host, Service
 from server.domain.errors import InvalidInput
@@ -140,20 +141,35 @@ class _Http:
             raise InvalidInput(str(error)) from error
 
     def _listeners(self) -> list[Listener]:
-        server = self._appliance.live().server
-        ports = {
-            "smtp": server.smtp_port,
-            "submission": server.submission_port,
-            "submissions": server.submissions_port,
-            "imap": server.imap_port,
-            "imaps": server.imaps_port,
-            "api": server.api_port,
-        }
-        return [Listener(name=name, port=port) for name, port in ports.items() if port]
+        return served(self._appliance.live())
 
     def _certificate(self) -> Certificate:
         info = self._appliance.adapters.tls.info
         return Certificate(not_after=info.not_after, self_signed=info.self_signed)
+
+
+def served(settings: Settings) -> list[Listener]:
+    """The ports of this host's roles, each with the addresses at which the host itself reaches it."""
+    server, mail, api = settings.server, _reached(settings.server.bind), _reached(settings.server.api_bind)
+    imap = settings.imap.enabled
+    ports: tuple[tuple[str, Role, int, tuple[str, ...]], ...] = (
+        ("smtp", "smtp", server.smtp_port, mail),
+        ("submission", "submission", server.submission_port, mail),
+        ("submissions", "submission", server.submissions_port, mail),
+        ("imap", "imap", server.imap_port if imap else 0, mail),
+        ("imaps", "imap", server.imaps_port if imap else 0, mail),
+        ("api", "http", server.api_port, api),
+    )
+    return [
+        Listener(name=name, port=port, hosts=hosts)
+        for name, role, port, hosts in ports
+        if port and role in server.roles
+    ]
+
+
+def _reached(bind: Sequence[str]) -> tuple[str, ...]:
+    loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  told apart, not bound
+    return tuple(loopback.get(address, address) for address in bind)
 
 
 def _faults(text: str, host: Host) -> Sequence[Fault]:

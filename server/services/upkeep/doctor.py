@@ -216,7 +216,7 @@ class Doctor:
         return checks
 
     async def _ports(self) -> list[Check]:
-        found = await asyncio.gather(*(_answers(listener) for listener in self._listeners()))
+        found = await asyncio.gather(*(answers(listener) for listener in self._listeners()))
         return list(found)
 
     async def _time(self) -> list[Check]:
@@ -380,9 +380,10 @@ def _wanted(check: Check, words: set[str], groups: set[str]) -> bool:
     return not ids or bool(words & groups) or any(check.id.startswith(word) for word in ids)
 
 
-async def _answers(listener: Listener) -> Check:
+async def answers(listener: Listener) -> Check:
+    """Whether a listener takes connections at one of its addresses, or at loopback when it was handed its socket."""
     subject = f"{listener.name}, port {listener.port}"
-    for host in ("127.0.0.1", "::1"):
+    for host in dict.fromkeys((*listener.hosts, "127.0.0.1", "::1")):
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 _, writer = await asyncio.open_connection(host, listener.port)

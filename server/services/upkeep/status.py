@@ -50,10 +50,11 @@ class PartHealth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
-    """A port that is served."""
+    """A port that is served; `hosts` are the addresses at which this host reaches it, all of them alike."""
 
     name: str
     port: int
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
