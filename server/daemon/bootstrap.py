@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from server.adapters.ballast import Ballast
 from server.config.schema import Settings
 from server.daemon import stores
 from server.daemon.appliance import Appliance
@@ -57,6 +58,10 @@ def _services(appliance: Appliance, host: Host) -> list[Service]:
         services.append(queue_service(appliance.mail.runner))
     if "jobs" in roles:
         services.append(Service(name="retention", run=appliance.mail.retention.run))
+    if settings.database.type == "sqlite":
+        path = stores.sqlite_path(settings).with_name("ballast")
+        ballast = Ballast(path, worker=appliance.adapters.workers.blob, clock=appliance.adapters.clock)
+        services.append(Service(name="ballast", run=ballast.run))
     services.append(Service(name="tls", run=partial(watch_certificate, appliance)))
     if "http" in roles:
         services.append(http_service(appliance, host))

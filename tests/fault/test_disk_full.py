@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import smtplib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -133,6 +133,37 @@ def test_full_to_the_last_octet_only_temporary_replies_and_nothing_lost(bench: B
         empty(bench.disk)
         assert bench.healthy()
     assert bench.findings() == []
+
+
+@pytest.mark.parametrize("bench", ["16MiB"], indirect=True)
+def test_full_to_the_last_octet_users_still_log_in_read_and_delete(bench: Bench) -> None:
+    """F03: the ballast is given back to them; mail stays refused, as the reserve is larger than the ballast."""
+    for _ in range(3):
+        assert bench.deliver(100_000).startswith("250")
+    ballast = bench.daemon.state_dir / "db" / "ballast"
+    wait_for(ballast.exists)
+    fill(bench.disk)
+    wait_for(lambda: not ballast.exists())
+    wait_for(lambda: bench.deliver(1_000).startswith("452 b'4.3.1"))
+    with logged_in(bench.daemon.ports, bench.daemon.addresses[0]) as imap:
+        count = int(imap.select("INBOX")[1][0] or b"0")
+        for left in (count - 1, count - 2):
+            assert imap.fetch("1", "(BODY.PEEK[])")[0] == "OK"
+            assert imap.store("1", "+FLAGS", "(\\Deleted)")[0] == "OK"
+            assert imap.expunge() == ("OK", [b"1"])
+            assert imap.select("INBOX")[1] == [str(left).encode()]
+    assert bench.deliver(1_000).startswith("452 b'4.3.1")
+    empty(bench.disk)
+    assert bench.healthy()
+    wait_for(ballast.exists)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait for what the daemon does once a second."""
+    deadline = time.monotonic() + RECOVERY_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.skipif(not available(), reason="strace is not installed")

@@ -5,14 +5,19 @@ Run as `python -m tests.fault.unsynced run --config FILE`; no setting and no var
 
 from __future__ import annotations
 
-from functools import partial
-
 from server import __main__ as program
 from server.adapters.blobs_fs import FileBlobStore
-from server.daemon import parts, stores
 from server.store.sqlite import SqliteBackend
 
+
+def switch_off(owner: type, argument: str, value: object) -> None:
+    """Change the default of a constructor's keyword, wherever it is called."""
+    defaults = vars(owner)["__init__"].__kwdefaults__
+    assert argument in defaults, f"{owner.__name__} has no {argument}"
+    defaults[argument] = value
+
+
 if __name__ == "__main__":
-    vars(parts)["FileBlobStore"] = partial(FileBlobStore, sync=False)
-    vars(stores)["SqliteBackend"] = partial(SqliteBackend, synchronous="OFF")
+    switch_off(FileBlobStore, "sync", False)
+    switch_off(SqliteBackend, "synchronous", "OFF")
     program.main()

@@ -304,6 +304,9 @@ class DaemonProcess:
                 self._process.kill()
                 self._process.wait()
         self._process = None
+        if self.database_path is not None:
+            # 64 MiB, which a test runner would keep with the folder.
+            self.database_path.with_name("ballast").unlink(missing_ok=True)
 
     def log_tail(self, octets: int = 4000) -> str:
         """The end of the log."""
