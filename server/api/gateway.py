@@ -61,6 +61,14 @@ class Gateway:
         self._limits = limits
         self._repeats = repeats
         self._settings = settings
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Let answers that wait for events end."""
+        self._stopping = True
+
+    def _is_stopping(self) -> bool:
+        return self._stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -84,7 +92,7 @@ class Gateway:
         body = _LimitedBody(receive, exchange.headers, self._body_max(path))
         await body.check_length()
         caller = await self._caller(exchange, tenant)
-        scope["state"][STATE_KEY] = CallerState(caller, exchange.request_id, exchange.ip)
+        scope["state"][STATE_KEY] = CallerState(caller, exchange.request_id, exchange.ip, self._is_stopping)
         if scope["method"] in _UNSAFE and body.expected:
             _check_media_type(exchange.headers)
         key = exchange.headers.get(b"idempotency-key")
@@ -164,7 +172,7 @@ class _Exchange:
     def finish(self) -> None:
         """Count and log."""
         seconds = time.perf_counter() - self.started
-        route = self.scope["state"].get("mairust_route", "none")
+        route = self.scope.get("path_template", "none")
         method = self.scope["method"] if self.scope["method"] in _METHODS else "other"
         metrics.API_REQUESTS.labels(route, method, str(self.status)).inc()
         metrics.API_DURATION.labels(route).observe(seconds)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +28,12 @@ _MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
 
 @dataclass(slots=True)
 class CallerState:
-    """Who asks, as the gateway found it; `scope` is None without a credential."""
+    """Who asks, as the gateway found it; `scope` is None without a credential; `stopping` tells long answers to end."""
 
     scope: Scope | None
     request_id: str
     remote_ip: str
+    stopping: Callable[[], bool]
 
     @classmethod
     def of(cls, connection_state: Mapping[str, Any]) -> CallerState:

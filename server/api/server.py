@@ -10,11 +10,11 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import uvicorn
 from uvicorn.server import Server
 
+from server.api.gateway import Gateway
 from server.api.peercred import HttpProtocol, UnixPeerProtocol
 
 KEEP_ALIVE_S = 65
@@ -45,7 +45,8 @@ class HttpService:
         unix: Listening Unix sockets, TCP ones in `tcp`; they are closed when the service ends.
     """
 
-    def __init__(self, app: Any, *, unix: Sequence[socket.socket] = (), tcp: Sequence[socket.socket] = ()) -> None:
+    def __init__(self, app: Gateway, *, unix: Sequence[socket.socket] = (), tcp: Sequence[socket.socket] = ()) -> None:
+        self._app = app
         self._parts = [
             (_server(app, protocol), list(sockets))
             for protocol, sockets in ((UnixPeerProtocol, unix), (HttpProtocol, tcp))
@@ -65,12 +66,13 @@ class HttpService:
 
     async def drain(self, grace_s: float) -> None:
         """Take no more connections; requests that run get `grace_s` seconds."""
+        self._app.stop()
         for server, _ in self._parts:
             server.config.timeout_graceful_shutdown = max(1, int(grace_s))
             server.should_exit = True
 
 
-def _server(app: Any, protocol: type[HttpProtocol]) -> _QuietServer:
+def _server(app: Gateway, protocol: type[HttpProtocol]) -> _QuietServer:
     return _QuietServer(
         uvicorn.Config(
             app,

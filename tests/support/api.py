@@ -18,6 +18,7 @@ import pytest
 
 from server.adapters.blobs_fs import FileBlobStore
 from server.api.app import create_app
+from server.api.gateway import Gateway
 from server.api.server import HttpService
 from server.api.services import ApiServices
 from server.config.schema import Settings
@@ -87,6 +88,7 @@ class Api:
     port: int
     space: Space
     live: list[Settings]
+    app: Gateway
     draining: bool = False
     _made: int = field(default=0)
 
@@ -308,8 +310,9 @@ async def open_api(
             port=tcp.getsockname()[1],
             space=space,
             live=live,
+            app=create_app(services),
         )
-        service = HttpService(create_app(services), unix=[unix], tcp=[tcp])
+        service = HttpService(api.app, unix=[unix], tcp=[tcp])
         task = asyncio.create_task(service.serve())
         try:
             await service.started()

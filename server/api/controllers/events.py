@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated
 
 import msgspec
-from litestar import Controller, Response, get
+from litestar import Controller, Request, Response, get
+from litestar.datastructures import State
 from litestar.params import FromQuery, HeaderParameter
 from litestar.response import Stream
 
 from server.api.dependencies import Caller, Traces
 from server.api.guards import needs
 from server.api.paths import PREFIX
+from server.api.requests import CallerState
 from server.api.schemas.mail import EventOut, EventsOut
 from server.domain.errors import InvalidInput, MaiRustError
 from server.domain.identity import Scope
@@ -34,6 +36,7 @@ class EventController(Controller):
         self,
         caller: Caller,
         traces: Traces,
+        request: Request[object, object, State],
         after: FromQuery[int | None] = None,
         types: FromQuery[str | None] = None,
         limit: FromQuery[int] = LIMIT_DEFAULT,
@@ -43,22 +46,27 @@ class EventController(Controller):
     ) -> Response[EventsOut] | Stream:
         """Events above `after` in order; `wait` holds the answer until there is one. With `Accept: text/event-stream`
         the answer never ends: `id` is the number, `event` the type, and `Last-Event-ID` goes on."""
+        stopping = CallerState.of(request.scope["state"]).stopping
         words = [word for word in (types or "").split(",") if word]
         if accept is None or EVENT_STREAM not in accept:
-            page = await traces.events(caller, after=after, types=words, limit=limit, wait_s=wait)
+            page = await traces.events(caller, after=after, types=words, limit=limit, wait_s=wait, stopping=stopping)
             return Response(EventsOut.of(page))
         start = _number(last_event_id) if last_event_id else after
         first = await traces.events(caller, after=start, types=words, limit=1)
         begin = first.items[0].seq - 1 if first.items else first.next_after
-        return Stream(_stream(traces, caller, begin, words), media_type=EVENT_STREAM)
+        return Stream(_stream(traces, caller, begin, words, stopping), media_type=EVENT_STREAM)
 
 
-async def _stream(traces: TraceService, caller: Scope, after: int, types: list[str]) -> AsyncIterator[bytes]:
-    """Events as they come; ends when they were deleted under the reader, who then asks again."""
+async def _stream(
+    traces: TraceService, caller: Scope, after: int, types: list[str], stopping: Callable[[], bool]
+) -> AsyncIterator[bytes]:
+    """Events as they come; ends when the server stops, or when they were deleted under the reader."""
     yield b": events\n\n"
-    while True:
+    while not stopping():
         try:
-            page = await traces.events(caller, after=after, types=types, limit=EVENTS_MAX, wait_s=COMMENT_EVERY_S)
+            page = await traces.events(
+                caller, after=after, types=types, limit=EVENTS_MAX, wait_s=COMMENT_EVERY_S, stopping=stopping
+            )
         except MaiRustError as error:
             yield f": {error.code}\n\n".encode()
             return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -124,13 +124,21 @@ class TraceService:
         return Trace(trace_id=trace_id, events=tuple(events), explanation=explain(events))
 
     async def events(
-        self, scope: Scope, *, after: int | None, types: Sequence[str], limit: int, wait_s: float = 0
+        self,
+        scope: Scope,
+        *,
+        after: int | None,
+        types: Sequence[str],
+        limit: int,
+        wait_s: float = 0,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> EventPage:
         """Events above `after`; None starts at the end of the log.
 
         Args:
             types: Words of api.md section 8, with a final `*` for a group; empty = all.
             wait_s: How long to wait for the first one, at most `WAIT_MAX_S`.
+            stopping: Ends the wait early once it is true.
 
         Raises:
             EventsExpired: `after` lies before what is kept.
@@ -145,7 +153,7 @@ class TraceService:
         while True:
             page = await self._page(scope, after, types, limit)
             left_s = until - self._clock.monotonic()
-            if page.items or left_s <= 0:
+            if page.items or left_s <= 0 or stopping():
                 return page
             after = page.next_after
             await asyncio.sleep(min(POLL_S, left_s))

@@ -177,6 +177,8 @@ async def test_status_has_what_the_screen_shows(api: Api) -> None:
 
 
 async def test_metrics_for_loopback(api: Api) -> None:
+    await api.unix("GET", "/api/v1/accounts/nobody@example.org")
     answer = await api.tcp("GET", "/metrics")
     assert answer.status == 200
-    assert b"mairust_api_requests_total" in answer.body
+    route = 'mairust_api_requests_total{method="GET",route="/api/v1/accounts/{ref}",status="404"}'
+    assert route in answer.body.decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 from http.client import HTTPConnection
 
@@ -189,6 +190,21 @@ async def test_long_poll_wakes_for_a_new_event(mail: Api) -> None:
     assert not waiting.done()
     await mail.identity.account("ben@example.org")
     assert [row["type"] for row in (await waiting).json["items"]] == ["account.created"]
+
+
+async def test_followers_end_when_the_server_stops(mail: Api) -> None:
+    def follow() -> bytes:
+        connection: HTTPConnection = UnixConnection(mail.socket_path)
+        connection.request("GET", "/api/v1/events", headers={"Accept": "text/event-stream"})
+        with contextlib.closing(connection), connection.getresponse() as response:
+            return response.read()
+
+    waiting = asyncio.create_task(mail.unix("GET", "/api/v1/events?after=3&wait=60"))
+    following = asyncio.create_task(asyncio.to_thread(follow))
+    await asyncio.sleep(0.3)
+    mail.app.stop()
+    assert (await asyncio.wait_for(waiting, 5)).json["items"] == []
+    assert (await asyncio.wait_for(following, 5)).startswith(b": events")
 
 
 async def test_server_sent_events_go_on_from_last_event_id(mail: Api) -> None:
