@@ -58,7 +58,7 @@ class PostgresServer:
                 user=self._user,
                 cwd="/",
             )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 self._run("psql", "-h127.0.0.1", f"-p{self.port}", "-Umairust", "-c", "select 1", "postgres")
@@ -72,7 +72,7 @@ class PostgresServer:
         """Stop: SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one."""
         if self._process is not None:
             self._process.send_signal(how)
-            self._process.wait(20)
+            self._process.wait(60)
             self._process = None
 
     def dsn(self) -> str:
