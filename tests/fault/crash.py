@@ -20,7 +20,8 @@ from server.daemon.appliance import Appliance
 from server.domain.identity import Scope
 from server.services.identity.tokens import NewApiKey
 from tests.fault.checker import Findings, check, live_findings, unfinished
-from tests.fault.clients import OUTSIDE, ApiClient, Client, ImapClient, SmtpClient
+from tests.fault.clients import OUTSIDE, ApiClient, Client, SmtpClient
+from tests.fault.imap_client import ImapClient
 from tests.support.daemon_process import DOMAIN, MAIL_ROLES, READY_S, DaemonProcess, NotReady
 from tests.support.ledger import COMPOSED, read_ledgers
 
