@@ -256,14 +256,19 @@ class SmtpCommands:
             return replies.TLS_NEEDED
         if submission and self.principal is None:
             return replies.LOGIN_NEEDED
-        mail = parse_mail(argument, size_max=self._settings.max_message_size, auth_offered=submission)
-        if self.principal is not None and not await self._services.submissions.sender_allowed(
+        mail = parse_mail(argument, auth_offered=submission)
+        refusal = None
+        if mail.size_octets > self._settings.max_message_size:
+            refusal = replies.too_large(self._settings.max_message_size)
+        elif self.principal is not None and not await self._services.submissions.sender_allowed(
             self.principal, mail.reverse_path
         ):
+            refusal = replies.SENDER_REFUSED
+        if refusal is not None:
             self._services.reception.refused(
-                self.connection, stage="mail", reply=replies.SENDER_REFUSED, reverse_path=mail.reverse_path
+                self.connection, stage="mail", reply=refusal, reverse_path=mail.reverse_path
             )
-            return replies.SENDER_REFUSED
+            return refusal
         self._transaction.begin(mail)
         return replies.SENDER_OK
 

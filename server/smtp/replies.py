@@ -53,6 +53,11 @@ CONSTANT = {b"NOOP": OK, b"VRFY": CANNOT_VERIFY, b"EXPN": NOT_IMPLEMENTED, b"HEL
 """Commands that answer the same whatever follows them (RFC 5321 §4.1.1.6 to §4.1.1.9)."""
 
 
+def too_large(size_max: int) -> Reply:
+    """At MAIL or after the final dot (RFC 1870 §6.1, §6.3; RFC 3463 §3.4)."""
+    return reply(552, "5.3.4", f"Message size exceeds the limit of {size_max} octets")
+
+
 def data_refusal(fault: DataFault, *, size_max: int) -> Reply:
     """What a sender is told after the final dot of a message that was read and thrown away."""
     match fault:
@@ -61,7 +66,7 @@ def data_refusal(fault: DataFault, *, size_max: int) -> Reply:
         case DataFault.NUL:
             return reply(550, "5.5.2", "NUL in the message")
         case DataFault.TOO_BIG:
-            return reply(552, "5.3.4", f"Message size exceeds the limit of {size_max} octets")
+            return too_large(size_max)
         case DataFault.LINE_TOO_LONG:
             return reply(554, "5.6.0", "A line of the message is too long")
         case DataFault.HEAD_TOO_BIG:

@@ -99,6 +99,7 @@ class FakeReception:
     received: list[Inbound] = field(default_factory=list)
     asked: list[tuple[ReversePath, Address]] = field(default_factory=list)
     refusals: list[tuple[str, Reply]] = field(default_factory=list)
+    refused_senders: list[ReversePath] = field(default_factory=list)
     connections: list[ConnectionInfo] = field(default_factory=list)
 
     async def begin(self, connection: ConnectionInfo) -> Reply | None:
@@ -126,6 +127,7 @@ class FakeReception:
         recipient: Address | None = None,
     ) -> None:
         self.refusals.append((stage, reply))
+        self.refused_senders.append(reverse_path)
 
     @property
     def octets(self) -> list[bytes]:

@@ -88,16 +88,15 @@ def parse_no_argument(argument: bytes) -> None:
         raise CommandSyntaxError(501, "5.5.4", "No argument is allowed")
 
 
-def parse_mail(argument: bytes, *, size_max: int, auth_offered: bool) -> MailCommand:
+def parse_mail(argument: bytes, *, auth_offered: bool) -> MailCommand:
     """Parse `FROM:` with its path and parameters (RFC 5321 §4.1.1.2).
 
     Args:
         argument: What follows "MAIL ".
-        size_max: The largest SIZE accepted, in octets.
         auth_offered: Whether AUTH= is a parameter here (RFC 4954 §5).
 
     Raises:
-        CommandSyntaxError: 501 5.5.4, 552 5.3.4, 553 5.6.7 or 555 5.5.4.
+        CommandSyntaxError: 501 5.5.4, 553 5.6.7 or 555 5.5.4.
     """
     path, rest = _path(argument, b"FROM:")
     octets = argument[: len(argument) - len(rest)]
@@ -110,7 +109,7 @@ def parse_mail(argument: bytes, *, size_max: int, auth_offered: bool) -> MailCom
         _need_ascii(octets)
     command = MailCommand(
         reverse_path=path,
-        size_octets=_size(given, size_max),
+        size_octets=_size(given),
         body_8bit=_body(given),
         smtputf8=_flag(given, b"SMTPUTF8"),
         ret=_ret(given),
@@ -230,17 +229,14 @@ def _flag(given: _Parameters, keyword: bytes) -> bool:
     return True
 
 
-def _size(given: _Parameters, size_max: int) -> int:
-    """size-value = 1*20DIGIT (RFC 1870 §6); over the limit is 552 5.3.4 (RFC 1870 §6.1, RFC 3463 §3.4)."""
+def _size(given: _Parameters) -> int:
+    """size-value = 1*20DIGIT (RFC 1870 §6)."""
     if b"SIZE" not in given:
         return 0
     value = given.pop(b"SIZE")
     if value is None or not value.isdigit() or len(value) > SIZE_DIGITS_MAX:
         raise CommandSyntaxError(501, "5.5.4", "SIZE needs a number")
-    size = int(value)
-    if size > size_max:
-        raise CommandSyntaxError(552, "5.3.4", f"Message size exceeds the limit of {size_max} octets")
-    return size
+    return int(value)
 
 
 def _body(given: _Parameters) -> bool:

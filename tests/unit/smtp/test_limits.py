@@ -108,6 +108,17 @@ async def test_a_refused_message_is_traced() -> None:
     assert [(stage, reply.code) for stage, reply in edge.reception.refusals] == [("data", 552)]
 
 
+async def test_an_announced_size_over_the_limit_is_traced_with_its_sender() -> None:
+    """RFC 1870 §6.1: said at MAIL, and found again by who wanted to send."""
+    async with running_edge(max_message_size=1000) as edge:
+        client = await edge.connect()
+        await client.ask(b"EHLO c.example")
+        assert (await client.ask(b"MAIL FROM:<a@b.example> SIZE=1001")).startswith(b"552 5.3.4 ")
+        assert (await client.ask(b"MAIL FROM:<a@b.example> SIZE=1000")).startswith(b"250")
+    assert [(stage, reply.code) for stage, reply in edge.reception.refusals] == [("mail", 552)]
+    assert [str(sender) for sender in edge.reception.refused_senders] == ["a@b.example"]
+
+
 async def test_command_timeout() -> None:
     async with running_edge(command_timeout_s=0.1) as edge:
         client = await edge.connect()
