@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import os
@@ -130,6 +131,30 @@ async def test_file_and_directory_are_synced_before_the_blob_is_named(
     kinds = [Path(path).name for path in synced]
     assert kinds == [f"{kinds[0]}", "mail", blob.id[:6]]
     assert kinds[0].endswith(".part")
+
+
+async def test_a_blob_that_fails_fails_alone(blobs: FileBlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = [await blobs.content(LARGE[: 100_000 + number]) for number in range(6)]
+    real = os.write
+
+    def write(descriptor: int, data: memoryview) -> int:
+        if len(data) == 100_003:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write)
+    results = await asyncio.gather(*(blobs.place(content) for content in contents), return_exceptions=True)
+    assert [isinstance(result, DiskReserve) for result in results] == [number == 3 for number in range(6)]
+
+
+async def test_a_cancelled_caller_does_not_stop_the_others(blobs: FileBlobStore) -> None:
+    contents = [await blobs.content(LARGE[: 100_000 + number]) for number in range(6)]
+    tasks = [asyncio.ensure_future(blobs.place(content)) for content in contents]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(results[0], asyncio.CancelledError)
+    assert all(not isinstance(result, BaseException) for result in results[1:])
 
 
 async def test_below_the_reserve_nothing_is_taken(blobs: FileBlobStore) -> None:
