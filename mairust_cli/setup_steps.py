@@ -2,7 +2,8 @@
 
 - Each step looks first whether it is done, so the command can be stopped and run again at any point.
 - Answers are kept beside the configuration (0600); passwords never are.
-- Nothing is started here; what needs the daemon waits for it and says how to start it.
+- Nothing is started here; what needs the daemon is asked only when it answers, else how to start it is said.
+- Whoever may not bind the ports of mail gets ports above 1023 in a new file, so that the daemon starts as it is.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import shlex
 import socket
 from pathlib import Path
 
@@ -35,6 +37,14 @@ from mairust_cli.runtime import Runtime
 
 STEPS = ("Host name", "Configuration", "Master key", "Domain", "First account")
 ANSWERS = frozenset({"hostname", "domain", "account", "password_file", "generate"})
+_OWN_PORTS = {
+    "smtp": (25, 2525),
+    "submission": (587, 2587),
+    "submissions": (465, 2465),
+    "imap": (143, 2143),
+    "imaps": (993, 2993),
+}
+"""The usual port of each service, and the one of a daemon that may not bind it."""
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _FQDN = re.compile(rf"({_LABEL}\.)+[a-z]({_LABEL})?", re.ASCII)
 _ADDRESS = re.compile(r"[^\s@\"<>\x00-\x1f]{1,64}@[^\s@]{1,253}")
@@ -69,6 +79,8 @@ class Setup:
         self._keep_answers()
         client = self._client()
         try:
+            if not self._dry_run:
+                client.send("GET", "/health")
             domain = self._domain(client, hostname)
             self._account(client, domain)
         except CliError as error:
@@ -81,7 +93,12 @@ class Setup:
             ) from None
         finally:
             client.close()
-        self._run.out.next("mairust doctor   then: mairust domain dns show " + domain)
+        self._run.out.next(f"{self._command('doctor')}   then: {self._command('domain', 'dns', 'show', domain)}")
+
+    def _command(self, *words: str) -> str:
+        """A command for this daemon, with its socket where it is another than the system's."""
+        socket_path = options_for(self._run.options, self._path).socket
+        return shlex.join(["mairust", *(["--socket", socket_path] if socket_path else []), *words])
 
     def _hostname(self) -> str:
         current = None
@@ -92,13 +109,16 @@ class Setup:
 
     def _configuration(self, hostname: str) -> None:
         before = read_text(self._path) if self._path.is_file() else ""
+        ports = {} if before else free_ports(lowest_port())
 
         def edit(document: ConfigMap) -> None:
             set_key(document, "server.hostname", hostname)
             if self._own_place:
-                for key, name in (("server.state_dir", "state"), ("server.admin_socket", "api.sock")):
+                places = {"server.state_dir": "state", "server.admin_socket": "api.sock"}
+                values: dict[str, object] = {key: str(self._path.parent / name) for key, name in places.items()}
+                for key, value in (values | ports).items():
                     if not get_key(document, key)[0]:
-                        set_key(document, key, str(self._path.parent / name))
+                        set_key(document, key, value)
 
         after = edited(before, self._path, edit)
         if after == before:
@@ -110,6 +130,9 @@ class Setup:
             self._make_folder(self._path.parent)
             replace_file(self._path, after)
             self._say(1, str(self._path), "ok", "written and checked")
+            if self._own_place and ports:
+                chosen = ", ".join(str(port) for port in ports.values())
+                self._run.out.note(f"ports {chosen}: the usual ones need root, or systemd's sockets")
 
     def _master_key(self) -> None:
         path = self._path.with_name("master.key")
@@ -195,6 +218,21 @@ class Setup:
         text = f"{step + 1}/{len(STEPS)} {STEPS[step]:<14} {safe(value):<32} {sign} {safe(words)}"
         if not self._run.options.quiet:
             self._run.out.data(text.rstrip())
+
+
+def lowest_port() -> int:
+    """The lowest port this process may bind (`net.ipv4.ip_unprivileged_port_start`); 0 for root."""
+    if os.geteuid() == 0:
+        return 0
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    except (OSError, ValueError):
+        return 1024
+
+
+def free_ports(lowest: int) -> dict[str, int]:
+    """Settings that put each port below `lowest` above 1023; empty where none is."""
+    return {f"server.{name}_port": port for name, (usual, port) in _OWN_PORTS.items() if usual < lowest}
 
 
 def stored_answers(path: Path) -> Json:

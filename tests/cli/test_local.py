@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from mairust_cli import config_file
+from mairust_cli import config_file, setup_steps
 from mairust_cli.config_file import edited, get_key, load, set_key, unset_key
 from mairust_cli.demo import daemon as demo_daemon
 from mairust_cli.demo.folder import DemoFolder
@@ -175,6 +175,39 @@ def test_setup_asks_and_offers_answers(mairust: Mairust, api: FakeApi, tmp_path:
     result = mairust("setup", "--config", str(tmp_path / "c.yaml"), "--socket", str(api.socket), tty=True, stdin=typed)
     assert result.code == 0, result.err
     assert "Mail domain [example.com]:" in result.err
+
+
+def test_setup_asks_for_the_domain_only_when_the_daemon_answers(
+    tmp_path: Path, checker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lonely = runner({"PATH": "/usr/bin"}, monkeypatch)
+    result = lonely("setup", "--config", str(tmp_path / "c.yaml"), tty=True, stdin="mail.example.com\n")
+    assert result.code == 6
+    assert "Mail domain" not in result.err
+    assert "3 of 5 steps are done" in result.err
+
+
+def test_setup_without_root_chooses_ports_it_may_bind(
+    tmp_path: Path, checker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup_steps, "lowest_port", lambda: 1024)
+    lonely = runner({"PATH": "/usr/bin"}, monkeypatch)
+    command = ("setup", "--config", str(tmp_path / "c.yaml"))
+    assert lonely(*command, tty=True, stdin="mail.example.com\n").code == 6
+    written = YAML(typ="safe").load((tmp_path / "c.yaml").read_text())["server"]
+    assert written["smtp_port"] == 2525
+    assert written["imaps_port"] == 2993
+    config_file.replace_file(tmp_path / "c.yaml", "server: {hostname: mail.example.com, smtp_port: 26}\n")
+    assert lonely(*command, tty=True, stdin="\n").code == 6
+    assert "imaps_port" not in (tmp_path / "c.yaml").read_text()
+
+
+def test_setup_ends_with_commands_that_reach_this_daemon(
+    mairust: Mairust, api: FakeApi, tmp_path: Path, checker: Path
+) -> None:
+    typed = "mail.example.com\n\nanna@example.com\n"
+    result = mairust("setup", "--config", str(tmp_path / "c.yaml"), "--socket", str(api.socket), tty=True, stdin=typed)
+    assert f"next: mairust --socket {api.socket} doctor" in result.err
 
 
 @pytest.mark.parametrize("answer", ["localhost", "a b.example", "-x.example", "x" * 300 + ".example", "\x1b.example"])
