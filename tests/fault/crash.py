@@ -27,8 +27,11 @@ from tests.support.ledger import COMPOSED, read_ledgers
 
 ACCOUNTS = 8
 SENDER = f"u0@{DOMAIN}"
-UPTIME_S = (0.05, 1.0)
-"""How long a daemon lives after it answered, uniformly."""
+WORK = (0, 100)
+"""Acknowledgements between two kills, uniformly: a busy machine gets more time, not less to lose."""
+WORK_MAX_S = 5.0
+MOMENT_S = (0.0, 0.03)
+"""Then some time more, so that no kill is tied to a reply."""
 EARLY_SHARE = 0.1
 """Share of kills at a uniform time of the start, before it answers."""
 START_S = 1.5
@@ -75,8 +78,8 @@ def crash(folder: Path, *, kills: int, seed: int, database_url: str | None = Non
             client.start()
         try:
             for _ in range(kills):
-                _kill_once(daemon, rng, report)
-            time.sleep(rng.uniform(*UPTIME_S))
+                _kill_once(daemon, clients, rng, report)
+            _let_work(clients, rng)
         except NotReady as error:
             report.violations.append(f"not ready after kill {report.kills}: {error}")
         _stop(clients, report)
@@ -112,14 +115,22 @@ def _clients(daemon: DaemonProcess, folder: Path, seed: int, key: str) -> list[C
     return clients
 
 
-def _kill_once(daemon: DaemonProcess, rng: random.Random, report: Report) -> None:
+def _let_work(clients: Sequence[Client], rng: random.Random) -> None:
+    wanted = sum(client.acknowledged for client in clients) + rng.randint(*WORK)
+    deadline = time.monotonic() + WORK_MAX_S
+    while sum(client.acknowledged for client in clients) < wanted and time.monotonic() < deadline:
+        time.sleep(0.005)
+    time.sleep(rng.uniform(*MOMENT_S))
+
+
+def _kill_once(daemon: DaemonProcess, clients: Sequence[Client], rng: random.Random, report: Report) -> None:
     if rng.random() < EARLY_SHARE:
         daemon.kill()
         daemon.start(wait=False)
         time.sleep(rng.uniform(0, START_S))
         report.early_kills += 1
     else:
-        time.sleep(rng.uniform(*UPTIME_S))
+        _let_work(clients, rng)
     daemon.kill()
     report.kills += 1
     start_s = daemon.start()

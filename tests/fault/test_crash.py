@@ -16,19 +16,19 @@ from tests.support.postgres import PostgresServer
 SEED = 20261122
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_kills_on_sqlite_lose_nothing(tmp_path: Path) -> None:
     _assert_good(crash(tmp_path, kills=12, seed=SEED))
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_kills_on_postgres_lose_nothing(tmp_path: Path, postgres: PostgresServer) -> None:
     _assert_good(crash(tmp_path, kills=4, seed=SEED, database_url=postgres.dsn()))
 
 
 def _assert_good(report: Report) -> None:
     assert report.bad == [], f"seed {report.seed}"
-    assert report.findings.acknowledged > 5 * report.kills
+    assert report.findings.acknowledged > 15 * report.kills
 
 
 # The witness itself: each kind of damage must be seen.

@@ -14,7 +14,7 @@ KILLS = 24
 
 
 @pytest.mark.skipif(not available(), reason="strace is not installed")
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(240)
 def test_kill_at_system_calls_of_an_operation_loses_nothing(tmp_path: Path) -> None:
     report = sweep(tmp_path, seed=1, kills=KILLS)
     assert report.bad == []
