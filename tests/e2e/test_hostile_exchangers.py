@@ -6,6 +6,7 @@ Accounts: u0 sends what ends in reports, so that they can be counted; u1 sends w
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from tests.support.daemon_process import DaemonProcess
 from tests.support.fake_mx import DROP, HANG, LOST_250, RESET
+from tests.support.world_cli import mairust, mairust_json
 from tests.support.world_mail import compose, deliveries, events, read_mailbox, rows, submit, wait_for
 from tests.support.world_network import Network, network
 
@@ -48,6 +50,11 @@ def test_temporary_refusal_is_tried_again(alpha: DaemonProcess, world: Network) 
     assert deferred["reply"] == "450 4.2.1 come back later"
     (delivered,) = events(alpha, queue_id=row["queue_id"], type="delivery.sent")
     assert "250 2.0.0 taken as 4711" in delivered["reply"]
+    told = mairust(alpha, "trace", row["queue_id"])
+    assert re.search(
+        r"queue +deferred .*: 450 4\.2\.1 come back later\n.*queue +sent .*: 250 2\.0\.0 taken as 4711", told
+    )
+    assert "\nDelivered: " in told
     assert _reports(alpha, HAPPY, domain) == []
 
 
@@ -65,6 +72,9 @@ def test_permanent_refusal_is_reported_once(alpha: DaemonProcess, world: Network
     assert b"Status: 5.7.1" in report
     (failed,) = events(alpha, queue_id=row["queue_id"], type="delivery.failed")
     assert failed["reply"] == "554 5.7.1 we don't like you"
+    told = mairust(alpha, "trace", f"someone@{domain}")
+    assert "not tried again: 554 5.7.1 we don't like you" in told
+    assert f"Not delivered to someone@{domain}: " in told
 
 
 def test_lost_connection_is_tried_again(alpha: DaemonProcess, world: Network) -> None:
@@ -103,6 +113,9 @@ def test_tarpit_holds_up_nobody_else(alpha: DaemonProcess, world: Network) -> No
     _settled(alpha, quick, "sent", timeout_s=3)
     assert len(mx.messages) == 1
     assert {row["status"] for row in deliveries(alpha, f"someone@{slow}")} <= {"queued", "sending"}
+    assert [row["recipient"] for row in mairust_json(alpha, "queue", "list", "--domain", slow)] == [
+        f"someone@{slow}"
+    ] * 5
 
 
 def test_null_mx_is_reported(alpha: DaemonProcess, world: Network) -> None:
@@ -130,6 +143,7 @@ def test_dns_failure_is_waited_for(alpha: DaemonProcess, world: Network) -> None
     world.zone.set(domain, **{"*": "SERVFAIL"})
     _send(alpha, HAPPY, domain)
     wait_for("deferral", lambda: events(alpha, recipient=f"someone@{domain}", type="delivery.deferred"))
+    assert "Not delivered" in mairust(alpha, "trace", f"someone@{domain}")
     world.zone.remove(domain)
     mx = world.exchanger(domain)
     _settled(alpha, domain, "sent")

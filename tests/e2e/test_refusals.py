@@ -1,4 +1,4 @@
-"""What is refused, with which words, and that the event log explains each one afterwards."""
+"""What is refused, with which words, and that `mairust trace` explains each one afterwards."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pytest
 from server.daemon.appliance import Appliance
 from server.domain.identity import Scope
 from server.services.identity.accounts import NewAccount
-from tests.support.daemon_process import PASSWORD, REPOSITORY, DaemonProcess
+from tests.support.daemon_process import MAIL_ROLES, PASSWORD, REPOSITORY, DaemonProcess
+from tests.support.world_cli import mairust, mairust_json
 from tests.support.world_mail import (
     CLIENT_S,
     compose,
     deliver,
-    events,
     mailbox_of,
     read_mailbox,
     rows,
@@ -34,7 +34,11 @@ SIZE_MAX = 131_072
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
     """128 KiB a message, and one account with room for 20,000 octets."""
-    made = DaemonProcess(tmp_path_factory.mktemp("refusals"), settings={"smtp": {"max_message_size": SIZE_MAX}})
+    made = DaemonProcess(
+        tmp_path_factory.mktemp("refusals"),
+        settings={"smtp": {"max_message_size": SIZE_MAX}},
+        roles=(*MAIL_ROLES, "http"),
+    )
     made.configure()
     made.seed(3)
 
@@ -59,14 +63,14 @@ def test_unknown_user_is_refused_at_rcpt(daemon: DaemonProcess, client: smtplib.
     """Item 4: 550 5.1.1 before any octet of the message."""
     client.mail("x@example.org")
     assert _said(client.rcpt("nobody@example.test")) == "550 5.1.1"
-    _explained(daemon, "550 5.1.1", recipient="nobody@example.test", sender="x@example.org")
+    _explained(daemon, "550 5.1.1", to="nobody@example.test")
 
 
 def test_relaying_is_refused(daemon: DaemonProcess, client: smtplib.SMTP) -> None:
     """A stranger's mail for somewhere else: 550 5.7.1; and on the submission port nothing before the login."""
     client.mail("x@example.org")
     assert _said(client.rcpt("victim@elsewhere.example")) == "550 5.7.1"
-    _explained(daemon, "550 5.7.1", recipient="victim@elsewhere.example")
+    _explained(daemon, "550 5.7.1", to="victim@elsewhere.example")
     with smtplib.SMTP(daemon.host, daemon.ports.submission, timeout=CLIENT_S) as submission:
         submission.ehlo()
         assert _said(submission.mail("u0@example.test")) == "530 5.7.0"
@@ -82,7 +86,7 @@ def test_a_user_sends_with_own_addresses_only(daemon: DaemonProcess) -> None:
         client.mail("u0@example.test")
         client.rcpt("u2@example.test")
         assert _said(client.data(compose("u1@example.test", "u2@example.test"))) == "550 5.7.1"
-    _explained(daemon, "550 5.7.1", sender="u0@example.test")
+    _explained(daemon, "550 5.7.1", **{"from": "u0@example.test"})
     assert read_mailbox(daemon, "u2@example.test") == []
 
 
@@ -93,10 +97,10 @@ def test_full_mailbox_refuses_what_does_not_fit_and_keeps_the_rest(daemon: Daemo
     with pytest.raises(smtplib.SMTPDataError) as refused:
         deliver(daemon, compose("x@example.org", SMALL, lines=1000), SMALL)
     assert _said((refused.value.smtp_code, refused.value.smtp_error)) == "552 5.2.2"
-    _explained(daemon, "552 5.2.2", recipient=SMALL)
+    _explained(daemon, "552 5.2.2", to=SMALL)
     stored = _fill(daemon)
     wait_for("refusal at RCPT", lambda: _rcpt(daemon, SMALL) == "452 4.2.2", timeout_s=5)
-    _explained(daemon, "452 4.2.2", recipient=SMALL)
+    _explained(daemon, "452 4.2.2", to=SMALL)
     with mailbox_of(daemon, SMALL) as client:
         status, said = client.append("INBOX", "", "", kept)
     assert status == "NO"
@@ -117,8 +121,8 @@ def _fill(daemon: DaemonProcess) -> int:
 def test_announced_size_is_refused_at_mail(daemon: DaemonProcess, client: smtplib.SMTP) -> None:
     """RFC 1870: 552 5.3.4 before the data."""
     assert client.esmtp_features["size"] == str(SIZE_MAX)
-    assert _said(client.mail("x@example.org", [f"SIZE={SIZE_MAX + 1}"])) == "552 5.3.4"
-    _explained(daemon, "552 5.3.4", remote_ip="127.0.0.1")
+    assert _said(client.mail("huge@example.org", [f"SIZE={SIZE_MAX + 1}"])) == "552 5.3.4"
+    _explained(daemon, "552 5.3.4", **{"from": "huge@example.org"})
     assert _said(client.mail("x@example.org", [f"SIZE={SIZE_MAX}"])) == "250 2.1.0"
 
 
@@ -127,7 +131,7 @@ def test_real_size_is_refused_after_data(daemon: DaemonProcess, client: smtplib.
     client.mail("big@example.org")
     client.rcpt("u1@example.test")
     assert _said(client.data(b"From: big@example.org\r\n\r\n" + b"x" * 70 * 2000)) == "552 5.3.4"
-    _explained(daemon, "552 5.3.4", sender="big@example.org")
+    _explained(daemon, "552 5.3.4", **{"from": "big@example.org"})
     client.mail("x@example.org")
     client.rcpt("u1@example.test")
     assert _said(client.data(b"From: x@example.org\r\n\r\nsmall\r\n"))[:3] == "250"
@@ -141,7 +145,7 @@ def test_disk_reserve_defers_mail_and_lets_people_read(daemon: DaemonProcess) ->
     daemon.reload({"storage": {"reserve": "1000TiB"}})
     try:
         wait_for("refusal", lambda: _refused_for_space(daemon))
-        _explained(daemon, "452 4.3.1", remote_ip="127.0.0.1")
+        _explained(daemon, "452 4.3.1", **{"from": "space@example.org"})
         assert wait_for_mail(daemon, "u0@example.test", letter[:100]).endswith(letter)
         with mailbox_of(daemon, "u0@example.test") as client:
             assert client.append("INBOX", "", "", letter)[0] == "NO"
@@ -163,7 +167,7 @@ def _rcpt(daemon: DaemonProcess, address: str) -> str:
 def _refused_for_space(daemon: DaemonProcess) -> bool:
     with smtplib.SMTP(daemon.host, daemon.ports.smtp, timeout=CLIENT_S) as client:
         client.ehlo()
-        said = [_said(client.mail("x@example.org"))]
+        said = [_said(client.mail("space@example.org"))]
         if said[-1].startswith("250"):
             said.append(_said(client.rcpt("u0@example.test")))
         if said[-1].startswith("250"):
@@ -200,11 +204,12 @@ def _said(answer: tuple[int, bytes]) -> str:
     return f"{code} {text.decode().split()[0]}"
 
 
-def _explained(daemon: DaemonProcess, reply: str, **equal: str) -> None:
-    """There is an event of the refusal with these very words."""
+def _explained(daemon: DaemonProcess, reply: str, **asked: str) -> None:
+    """`mairust trace --from, --to ...` leads to the refusal, with these very words."""
+    flags = [word for key, value in asked.items() for word in (f"--{key}", value)]
 
     def found() -> bool:
-        told = [event for event in events(daemon, type="message.refused", **equal)]
-        return any(event["reply"].startswith(reply) for event in told)
+        traces = mairust_json(daemon, "trace", *flags)
+        return any(reply in mairust(daemon, "trace", trace["trace_id"]) for trace in traces)
 
-    wait_for(f"event of {reply} for {equal}", found, timeout_s=3)
+    wait_for(f"trace of {reply} for {asked}", found, timeout_s=5)

@@ -22,7 +22,7 @@ import uvloop
 
 from server.daemon.bootstrap import Appliance
 from server.domain.identity import Scope
-from tests.support.daemon_process import DaemonProcess
+from tests.support.daemon_process import MAIL_ROLES, DaemonProcess
 from tests.support.fake_dns import FakeDnsServer, Zone
 from tests.support.fake_mx import FakeMx
 
@@ -37,7 +37,7 @@ class Network:
     """Made by `network()`."""
 
     def __init__(self) -> None:
-        self.zone = Zone({SENDING_IP: {"PTR": ["mail.a.example"]}})
+        self.zone = Zone({SENDING_IP: {"PTR": ["loop.example"]}, "loop.example": {"A": [SENDING_IP]}})
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="network")
         self._thread.start()
@@ -64,7 +64,13 @@ class Network:
     @contextlib.contextmanager
     def site(self, folder: Path, domain: str, host: str, **sections: Mapping[str, object]) -> Iterator[DaemonProcess]:
         """A running server for `domain` on `host`: accounts u0 to u2, all records published; stopped at the end."""
-        daemon = DaemonProcess(folder, settings=_settings(self.dns.address, sections), host=host, domain=domain)
+        daemon = DaemonProcess(
+            folder,
+            settings=_settings(self.dns.address, sections),
+            roles=(*MAIL_ROLES, "http"),
+            host=host,
+            domain=domain,
+        )
         daemon.ports = replace(daemon.ports, smtp=SMTP_PORT)
         daemon.configure()
         daemon.seed(3)
