@@ -17,7 +17,7 @@ from tests.support.ledger import make_trial
 SIZES = (1_000, 100_000, 1_000, 400_000, 100_000)
 IN_FILES = sum(size > 16 * 1024 for size in SIZES)
 
-needs_strace = pytest.mark.skipif(not available(), reason="strace is not installed")
+needs_strace = pytest.mark.skipif(not available(), reason="strace is not installed or may not attach")
 
 
 @needs_strace

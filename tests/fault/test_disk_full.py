@@ -183,7 +183,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.skipif(not available(), reason="strace is not installed")
+@pytest.mark.skipif(not available(), reason="strace is not installed or may not attach")
 @pytest.mark.parametrize("size", [1_000, 100_000], ids=["the log", "the blob"])
 def test_fsync_error_ends_the_process_with_74_and_nothing_acknowledged_is_lost(tmp_path: Path, size: int) -> None:
     """F04: no second fsync after EIO, 451 or a closed connection for who waits, exit code 74 within a second."""

@@ -8,12 +8,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 
@@ -25,8 +27,19 @@ _BEGIN = re.compile(r"(\w+)\((.*) <unfinished \.\.\.>$", re.DOTALL)
 _END = re.compile(r"<\.\.\. (\w+) resumed>(.*)\)\s+= (-?\d+|\?)", re.DOTALL)
 
 
+@cache
 def available() -> bool:
-    return shutil.which("strace") is not None
+    """Whether strace is there and may attach to a process that it did not start."""
+    if shutil.which("strace") is None:
+        return False
+    with subprocess.Popen(["sleep", "5"]) as process:
+        try:
+            with Trace(process.pid, Path(os.devnull), syscalls=["none"]):
+                return True
+        except AssertionError:
+            return False
+        finally:
+            process.kill()
 
 
 @dataclass(slots=True)
@@ -76,7 +89,8 @@ class Trace:
         for line in stream:
             if b"attached" in line:
                 return self
-        raise AssertionError(f"strace could not attach: exit code {self._process.wait(ATTACH_S)}")
+        self.stop()
+        raise AssertionError(f"strace could not attach: exit code {self._process.returncode}")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
