@@ -26,6 +26,8 @@ log = get_logger("storage")
 
 BATCH_UNITS = 64
 """Units in one commit at most (reliability.md §4.2)."""
+IDLE_S = 30.0
+"""Without a write for so long, the backend may tidy up."""
 QUEUE_UNITS = 10_000
 """Units that may wait; beyond, a write is refused as temporary."""
 
@@ -64,6 +66,10 @@ class Backend(Protocol):
         ...
 
     async def read(self, unit: Unit[T]) -> T: ...
+
+    async def settle(self) -> None:
+        """Called after a batch was answered and before the next one: what is due, but makes nobody wait for it."""
+        ...
 
     async def idle(self) -> None:
         """Called when no write has waited for a while."""
@@ -126,8 +132,8 @@ class Database:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._queue.append(PendingUnit(name, unit, future))  # type: ignore[arg-type]
         self._wake.set()
-        future.add_done_callback(_retrieve)
-        return await asyncio.shield(future)
+        # A caller that is cancelled takes its future along; the unit stays in the queue and is committed all the same.
+        return await future
 
     async def _committer(self) -> None:
         while True:
@@ -136,12 +142,14 @@ class Database:
                     return
                 self._wake.clear()
                 try:
-                    await asyncio.wait_for(self._wake.wait(), timeout=30)
+                    async with asyncio.timeout(IDLE_S):
+                        await self._wake.wait()
                 except TimeoutError:
                     await self._backend.idle()
                 continue
             batch = [self._queue.popleft() for _ in range(min(BATCH_UNITS, len(self._queue)))]
             await self._commit(batch)
+            await self._backend.settle()
 
     async def _commit(self, batch: list[PendingUnit[object]]) -> None:
         started = self.busy_since = time.perf_counter()
@@ -166,9 +174,3 @@ class Database:
             pending.future.set_result(outcome.value)
         else:
             pending.future.set_exception(outcome.error)
-
-
-def _retrieve(future: asyncio.Future[T]) -> None:
-    """Mark the error as seen: the caller may be gone, and its units fail without a warning of asyncio's."""
-    if not future.cancelled():
-        future.exception()

@@ -111,6 +111,9 @@ class PostgresBackend:
                 self._pool.terminate()
             self._pool = None
 
+    async def settle(self) -> None:
+        """Nothing is due."""
+
     async def idle(self) -> None:
         """Forget batch ids that nobody can ask for any more."""
         try:

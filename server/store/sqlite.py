@@ -32,6 +32,8 @@ T = TypeVar("T")
 log = get_logger("storage")
 
 READERS = 4
+WRITER_CACHE_KIB = 16 * 1024
+"""Indexes whose keys come in no order, Message-IDs above all, are touched everywhere."""
 ROWS_A_STATEMENT = 16
 """Rows in one INSERT at most: every number up to it is a statement that is prepared once."""
 WAL_PASSIVE_FRAMES = 16 * 1024 * 1024 // 4096
@@ -167,6 +169,7 @@ class SqliteBackend:
         self._free: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
         self._wal = Path(f"{path}-wal")
         self._read_only = ""
+        self._changes = 0
         self._changes_at_checkpoint = 0
         self._frames_per_change = 2.0
 
@@ -194,6 +197,7 @@ class SqliteBackend:
             "wal_autocheckpoint=0",
             "foreign_keys=ON",
             "mmap_size=0",
+            f"cache_size=-{WRITER_CACHE_KIB}",
             # Statement journals undo parts of a transaction and never outlive it: as files they cost more than the log.
             "temp_store=MEMORY",
             "cell_size_check=ON",
@@ -217,6 +221,10 @@ class SqliteBackend:
     async def idle(self) -> None:
         if self._writer is not None and not self._read_only and _size(self._wal) > 0:
             await _in_thread(self._writer, self._checkpoint, "PASSIVE")
+
+    async def settle(self) -> None:
+        if self._writer is not None and not self._read_only and self._log_is_long():
+            await _in_thread(self._writer, self._checkpoint_log)
 
     async def read(self, unit: Unit[T]) -> T:
         reader = await self._free.get()
@@ -282,7 +290,7 @@ class SqliteBackend:
             if len(units) == 1 or (isinstance(error, sqlite3.Error) and error.sqlite_errorcode in _FSYNC):
                 return [Outcome(error=error) for _ in units]
             return None
-        self._checkpoint_if_long(connection)
+        self._changes = connection.total_changes
         return outcomes
 
     def _together(self, connection: sqlite3.Connection, units: Sequence[Unit[object]]) -> list[Outcome]:
@@ -335,19 +343,22 @@ class SqliteBackend:
             return DiskReserve("insufficient system storage")
         return Unavailable()
 
-    def _checkpoint_if_long(self, connection: sqlite3.Connection) -> None:
-        """Checkpoint once the log has probably grown past its mark.
+    def _log_is_long(self) -> bool:
+        """Whether the log has probably grown past its mark.
 
         The file's size says nothing: SQLite overwrites a checkpointed log from its start. So rows changed are counted,
         and each checkpoint tells how many frames they were.
         """
+        changes = self._changes - self._changes_at_checkpoint
+        return changes * self._frames_per_change > WAL_PASSIVE_FRAMES or _size(self._wal) > WAL_TRUNCATE_OCTETS
+
+    def _checkpoint_log(self, connection: sqlite3.Connection) -> None:
         if _size(self._wal) > WAL_TRUNCATE_OCTETS:
             self._checkpoint(connection, "TRUNCATE")
             return
-        changes = connection.total_changes - self._changes_at_checkpoint
-        if changes * self._frames_per_change > WAL_PASSIVE_FRAMES:
-            frames = self._checkpoint(connection, "PASSIVE")
-            self._frames_per_change = max(FRAMES_PER_CHANGE_MIN, frames / changes)
+        changes = self._changes - self._changes_at_checkpoint
+        frames = self._checkpoint(connection, "PASSIVE")
+        self._frames_per_change = max(FRAMES_PER_CHANGE_MIN, frames / changes)
 
     def _checkpoint(self, connection: sqlite3.Connection, mode: str) -> int:
         """Move the log into the database; the number of frames the log held, 0 when unknown."""
