@@ -47,9 +47,18 @@ _CLASSES: Mapping[str, str] = {
 }
 
 
-def plain_reason(status: str) -> str:
-    """The reason behind an enhanced status code such as `5.1.1`, in one or two plain sentences (RFC 3463 §3)."""
+_OURS: Mapping[str, str] = {"7.0": "This mail server did not let the message go on."}
+
+
+def plain_reason(status: str, *, ours: bool = False) -> str:
+    """The reason behind an enhanced status code such as `5.1.1`, in one or two plain sentences (RFC 3463 §3).
+
+    Args:
+        ours: No other server said so.
+    """
     _, _, detail = status.partition(".")
+    if ours and detail in _OURS:
+        return _OURS[detail]
     found = _REASONS.get(detail) or _CLASSES.get(detail.partition(".")[0])
     return found or "The receiving server gave no reason that we know."
 
@@ -84,7 +93,7 @@ def recipient_lines(
     """The lines on one recipient: the address, the reason, the server's own answer, the last day of trying."""
     lines = [f"  {address}"]
     if action in ("failed", "delayed"):
-        lines.append(f"    {plain_reason(status)}")
+        lines.append(f"    {plain_reason(status, ours=host is None)}")
     if answer:
         where = f"The server {host} answered" if host else "Details"
         lines.append(f"    {where}: {answer}")

@@ -341,6 +341,8 @@ async def _record(
     )
     await record_change(tx, scope, type=f"queue.{action.value}", target=target, changes=(change,), reason=reason)
     data: dict[str, EventValue] = {"delivery_id": recipient.id, "action": action.value, "status": status.value}
+    if action is QueueAction.BOUNCE:
+        data["from_remote"] = False
     kind, verdict = _EVENTS[action]
     tx.record(
         TraceEvent(

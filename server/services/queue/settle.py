@@ -145,7 +145,9 @@ def _sentence(one: Judged) -> str:
     said = f"{where} answered" if one.attempt.from_remote else "no delivery"
     match one.judgement.status:
         case DeliveryStatus.SENT:
-            return "delivered" if one.recipient.kind is DeliveryKind.LOCAL else f"delivered to {where}"
+            if one.recipient.kind is DeliveryKind.LOCAL:
+                return "delivered"
+            return f"delivered to {where}" if one.attempt.from_remote else "kept on this machine"
         case DeliveryStatus.DEFERRED:
             return f"{said}; the next attempt is at {one.judgement.due_at:%Y-%m-%d %H:%M:%S} UTC"
         case DeliveryStatus.EXPIRED:

@@ -2,7 +2,8 @@
 
 - One state per recipient, from its newest event; the sentence tells the worst first, because that is what people ask.
 - The advice comes from the enhanced status code (RFC 3463), then from the basic code; the exact reply is always shown
-  beside it.
+  beside it. Replies of this server are plain words already: nothing is blamed on a receiver that never spoke.
+- A report to the sender (RFC 3464) shares the trace; whoever gets it is told of as the sender, never as a recipient.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from server.domain.changes import Event
+from server.domain.queue import Origin
 
 
 class Fate(IntEnum):
@@ -20,15 +22,16 @@ class Fate(IntEnum):
 
     ARRIVED = 0
     SENT = 1
-    QUEUED = 2
-    HELD = 3
-    DEFERRED = 4
-    CANCELLED = 5
-    REFUSED = 6
-    FAILED = 7
+    CAPTURED = 2
+    QUEUED = 3
+    HELD = 4
+    DEFERRED = 5
+    CANCELLED = 6
+    REFUSED = 7
+    FAILED = 8
 
 
-FINAL = frozenset({Fate.ARRIVED, Fate.SENT, Fate.CANCELLED, Fate.REFUSED, Fate.FAILED})
+FINAL = frozenset({Fate.ARRIVED, Fate.SENT, Fate.CAPTURED, Fate.CANCELLED, Fate.REFUSED, Fate.FAILED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +60,7 @@ _FATE_OF_TYPE = {
 _WORDS = {
     Fate.ARRIVED: "Delivered to {who}.",
     Fate.SENT: "Delivered: {host} has taken the mail for {who}; from here on that server knows more.",
+    Fate.CAPTURED: "Not sent to {who}: outbound.capture_path keeps outgoing mail on this machine.",
     Fate.QUEUED: "Waiting in the queue for {who}.",
     Fate.HELD: "Held for {who}: it waits until somebody releases it.",
     Fate.DEFERRED: "Not delivered to {who} yet: {why}. It is tried again {when}.",
@@ -108,6 +112,15 @@ _ADVICE: tuple[tuple[str, str], ...] = (
     (r"[45]\.3\.1", "mairust doctor"),
     (r"[45]\.2\.2", "mairust account show {recipient}"),
 )
+_OWN_ADVICE: tuple[tuple[str, str], ...] = (
+    (r"[45]\.4\.[34]", "mairust doctor"),
+    (r"5\.1\.1", "mairust account add {recipient}"),
+    (r"5\.3\.4", "mairust config get smtp.max_message_size"),
+)
+"""Where the reply is this server's, and so it is this server that may have to change."""
+_SAME_HERE = re.compile(r"[45]\.(1\.1|2\.[123])")
+"""Codes whose words hold for a mailbox here as for one elsewhere."""
+_CODES = re.compile(r"[2345]\d\d[ -]([245]\.\d{1,3}\.\d{1,3} )?")
 _ENHANCED_IN = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
 _BASIC_IN = re.compile(r"\b([2345]\d\d)\b")
 _HOST_MAX = 3
@@ -115,9 +128,10 @@ _HOST_MAX = 3
 
 def explain(events: Sequence[Event]) -> Explanation:
     """Say what the events, in order, amount to."""
+    informed = reported_to(events)
     newest: dict[str, Event] = {}
     for event in events:
-        if event.type in _FATE_OF_TYPE:
+        if event.type in _FATE_OF_TYPE and event.recipient not in informed:
             newest[event.recipient or ""] = event
     if not newest:
         last = events[-1].detail if events else ""
@@ -127,6 +141,8 @@ def explain(events: Sequence[Event]) -> Explanation:
         by_fate.setdefault(_fate(event), []).append(event)
     sentences = [_sentence(fate, by_fate[fate]) for fate in sorted(by_fate, reverse=True)]
     worst = max(by_fate)
+    if informed:
+        sentences.append(f"A report went to the sender, {_list(sorted(informed))}.")
     return Explanation(
         summary=" ".join(sentences),
         next_command=_next_command(worst, by_fate[worst][-1]),
@@ -134,9 +150,22 @@ def explain(events: Sequence[Event]) -> Explanation:
     )
 
 
-def reason_of(reply: str) -> str:
-    """A reply in plain words; the reply itself where nothing better is known."""
+def reported_to(events: Sequence[Event]) -> frozenset[str]:
+    """Who got only a report about the message, not the message."""
+    reports = {e.recipient for e in events if e.recipient and e.data.get("origin") == Origin.DSN.value}
+    return frozenset(reports - {e.recipient for e in events if e.recipient and e.sender})
+
+
+def reason_of(reply: str, *, ours: bool = False) -> str:
+    """A reply in plain words; the reply itself where nothing better is known.
+
+    Args:
+        ours: The reply is this server's own, of a refusal or of an attempt that never reached another server.
+    """
     enhanced = _ENHANCED_IN.search(reply)
+    if ours and reply and not (enhanced is not None and _SAME_HERE.fullmatch(enhanced[1])):
+        words = _CODES.sub("", reply, count=1)
+        return words if words[:2].isupper() else words[:1].lower() + words[1:]
     if enhanced is not None:
         for pattern, words in _ENHANCED:
             if re.fullmatch(pattern, enhanced[1]):
@@ -154,20 +183,28 @@ def _fate(event: Event) -> Fate:
         return Fate.QUEUED
     if event.type == "delivery.sent" and event.data.get("kind") == "local":
         return Fate.ARRIVED
+    if event.type == "delivery.sent" and _ours(event):
+        return Fate.CAPTURED
     return _FATE_OF_TYPE[event.type]
 
 
+def _ours(event: Event) -> bool:
+    return event.type == "message.refused" or event.data.get("from_remote") is False
+
+
 def _sentence(fate: Fate, events: Sequence[Event]) -> str:
-    who = _list([event.recipient or "the recipients" for event in events])
+    who = _list([event.recipient or "all recipients" for event in events])
     hosts = _list(list(dict.fromkeys(str(event.data.get("host") or "the next server") for event in events)))
-    said = dict.fromkeys(event.reply for event in events)
-    why = "; ".join(reason_of(reply) for reply in list(said)[:_HOST_MAX])
+    said = dict.fromkeys((event.reply, _ours(event)) for event in events)
+    why = "; ".join(reason_of(reply, ours=ours) for reply, ours in list(said)[:_HOST_MAX])
     return _WORDS[fate].format(who=who, host=hosts, why=why, when=_next_try(events))
 
 
 def _next_try(events: Sequence[Event]) -> str:
     times = [str(event.data["next_attempt_at"]) for event in events if "next_attempt_at" in event.data]
-    return f"at {min(times)[11:16]} UTC" if times else "by itself"
+    if times:
+        return f"at {min(times)[11:16]} UTC"
+    return "by the server that sent it" if all(event.type == "message.refused" for event in events) else "by itself"
 
 
 def _list(items: Sequence[str]) -> str:
@@ -178,11 +215,13 @@ def _list(items: Sequence[str]) -> str:
 def _next_command(fate: Fate, event: Event) -> str:
     enhanced = _ENHANCED_IN.search(event.reply)
     if enhanced is not None and fate in (Fate.DEFERRED, Fate.FAILED, Fate.REFUSED):
-        for pattern, command in _ADVICE:
+        for pattern, command in (*(_OWN_ADVICE if _ours(event) else ()), *_ADVICE):
             if re.fullmatch(pattern, enhanced[1]):
                 sender_domain = (event.sender or "").rpartition("@")[2]
                 return command.format(sender_domain=sender_domain, recipient=event.recipient or "")
     delivery = event.data.get("delivery_id")
+    if fate is Fate.CAPTURED:
+        return "mairust config get outbound.capture_path"
     if fate is Fate.HELD:
         return f"mairust queue release {delivery}" if delivery else "mairust queue list --status held"
     if fate in (Fate.QUEUED, Fate.DEFERRED) and event.queue_id is not None:

@@ -19,7 +19,7 @@ from server.domain.ids import TenantId
 from server.domain.paging import Page, PageRequest
 from server.domain.ports import Clock
 from server.domain.scopes import require
-from server.services.trace.explain import Explanation, explain
+from server.services.trace.explain import Explanation, explain, reported_to
 from server.store.database import Database
 from server.store.repositories import trace
 from server.store.transaction import Transaction
@@ -66,9 +66,10 @@ class Trace:
 
     @property
     def recipients(self) -> tuple[str, ...]:
+        informed = reported_to(self.events)
         named = [event.recipient for event in self.events if event.recipient]
         listed = [r for event in self.events for r in _strings(event.data.get("recipients"))]
-        return tuple(dict.fromkeys([*listed, *named]))
+        return tuple(one for one in dict.fromkeys([*listed, *named]) if one not in informed)
 
     @property
     def subject(self) -> str | None:

@@ -181,3 +181,4 @@ def test_every_status_has_words() -> None:
     assert plain_reason("5.1.99") == plain_reason("5.1.0")
     assert "gave no reason" in plain_reason("5.0.0")
     assert "gave no reason" in plain_reason("")
+    assert plain_reason("5.7.0", ours=True) == "This mail server did not let the message go on."

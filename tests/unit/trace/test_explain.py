@@ -72,6 +72,69 @@ def test_the_worst_fate_is_told_first() -> None:
     assert told.summary.startswith("Not delivered to b@far.example: there is no such mailbox.")
 
 
+def test_a_report_to_the_sender_is_no_delivery_of_the_message() -> None:
+    told = explain(
+        [
+            _event("submission.accepted"),
+            _event("submission.accepted", "anna@example.org", sender="", data={"origin": "dsn"}),
+            _event(
+                "delivery.failed",
+                reply="550 5.7.0 returned to the sender by the administrator",
+                data={"from_remote": False},
+            ),
+            _event("message.stored", "anna@example.org", sender=None),
+            _event("delivery.sent", "anna@example.org", sender="", data={"kind": "local"}),
+        ]
+    )
+    assert told.summary == (
+        "Not delivered to bob@far.example: returned to the sender by the administrator. "
+        "A report went to the sender, anna@example.org."
+    )
+
+
+def test_our_own_silence_of_dns_is_not_blamed_on_the_receiver() -> None:
+    data: dict[str, EventValue] = {"from_remote": False, "delivery_id": "d1"}
+    told = explain(
+        [_event("delivery.deferred", reply="451 4.4.3 the name servers gave no answer", data=data, queue_id="q1")]
+    )
+    assert "yet: the name servers gave no answer." in told.summary
+    assert told.next_command == "mairust doctor"
+
+
+def test_captured_mail_is_not_called_sent() -> None:
+    told = explain([_event("delivery.sent", reply="250 2.0.0 captured", data={"kind": "remote", "from_remote": False})])
+    assert told.summary.startswith("Not sent to bob@far.example")
+    assert told.next_command == "mairust config get outbound.capture_path"
+
+
+@pytest.mark.parametrize(
+    ("reply", "words", "command"),
+    [
+        ("550 5.1.1 no such user here", "there is no such mailbox", "mairust account add bob@far.example"),
+        (
+            "550 5.7.1 relaying denied: this server takes no mail for that domain",
+            "relaying denied: this server takes no mail for that domain",
+            "",
+        ),
+        (
+            "552 5.3.4 Message size exceeds the limit of 5 octets",
+            "message size exceeds the limit of 5 octets",
+            "mairust config get smtp.max_message_size",
+        ),
+        ("550 5.5.2 NUL in the message", "NUL in the message", ""),
+    ],
+)
+def test_refusals_of_this_server_are_told_in_its_own_words(reply: str, words: str, command: str) -> None:
+    told = explain([_event("message.refused", reply=reply)])
+    assert told.summary == f"Refused for bob@far.example: {words}."
+    assert told.next_command == command
+
+
+def test_a_refusal_to_come_back_leaves_the_next_try_to_the_other_server() -> None:
+    told = explain([_event("message.refused", reply="452 4.2.2 the mailbox is full", verdict="deferred")])
+    assert told.summary.endswith("the mailbox is full. It is tried again by the server that sent it.")
+
+
 @pytest.mark.parametrize(
     ("reply", "words"),
     [
