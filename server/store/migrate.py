@@ -1,11 +1,13 @@
 """Bring a database to this build's schema; refuse one that is newer (product.md 22, F16).
 
 - Runs before readers open, on a connection of its own; each migration is one transaction.
+- Where there is mail on disk, an empty database is a lost one: nothing is made in its place.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 from alembic import command
@@ -18,6 +20,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 class SchemaTooNew(Exception):
     """The database was written by a newer build."""
+
+
+class DatabaseMissing(Exception):
+    """The database is empty or not there, and there is mail that only it could name."""
 
 
 def _config() -> Config:
@@ -35,9 +41,11 @@ def head() -> str:
     return revision
 
 
-def upgrade(connection: Connection) -> bool:
-    """Run what is missing; True when anything was. Raises SchemaTooNew."""
+def upgrade(connection: Connection, *, may_create: bool = True) -> bool:
+    """Run what is missing; True when anything was. Raises SchemaTooNew, DatabaseMissing."""
     current = MigrationContext.configure(connection).get_current_revision()
+    if current is None and not may_create:
+        raise DatabaseMissing("the database is empty")
     config = _config()
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if current is not None and current not in known:
@@ -49,12 +57,14 @@ def upgrade(connection: Connection) -> bool:
     return True
 
 
-def migrate_sqlite(path: Path) -> bool:
-    """Migrate a SQLite file, made if it does not exist; True when anything was run."""
+def migrate_sqlite(path: Path, *, may_create: bool = True) -> bool:
+    """Migrate a SQLite file, made if it does not exist and that may be; True when anything was run."""
+    if not may_create and not path.exists():
+        raise DatabaseMissing("the database is not there")
     engine = create_engine("sqlite://", creator=lambda: _connect(path), poolclass=pool.NullPool)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     with engine.connect() as connection:
-        changed = upgrade(connection)
+        changed = upgrade(connection, may_create=may_create)
         connection.commit()
     engine.dispose()
     return changed
@@ -68,13 +78,13 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-async def migrate_postgres(dsn: str) -> bool:
+async def migrate_postgres(dsn: str, *, may_create: bool = True) -> bool:
     """Migrate a PostgreSQL database under an advisory lock, so that hosts take turns."""
     scheme, _, rest = dsn.partition("://")
     engine = create_async_engine(f"postgresql+asyncpg://{rest}" if scheme else dsn, poolclass=pool.NullPool)
     try:
         async with engine.begin() as connection:
             await connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7062010)")
-            return await connection.run_sync(upgrade)
+            return await connection.run_sync(partial(upgrade, may_create=may_create))
     finally:
         await engine.dispose()

@@ -2,6 +2,8 @@
 
 - One host at a time, by a lease. Each step works in small writes; an error ends the round, the next one goes on.
 - A blob goes a day after its last reference went, a file without a row a day after it was written.
+- A crash leaves few such files. Where most have no row the database is not the one that knows them (an old backup,
+  another one): nothing is deleted there.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ ROUND_S = 3600.0
 LEASE_US = 2 * 3_600 * 1_000_000
 GRACE = timedelta(hours=24)
 LEASE = "retention"
+STRAYS_MAX = 100
+"""Files without rows that a folder may have; with more of them than files with rows it is left alone."""
 RECENT_FOLDERS = 16
 """Folders of the last three days: each holds 4.7 hours."""
 
@@ -123,11 +127,15 @@ class Retention:
         removed = 0
         for folder in (await self._files.folders())[self._first_folder :]:
             names = await self._files.old_files(folder, GRACE.total_seconds())
+            strays: list[BlobId] = []
             for start in range(0, len(names), upkeep.BATCH):
                 some = names[start : start + upkeep.BATCH]
                 known = await self._database.read("retention.known", partial(upkeep.known_blobs, ids=some))
-                orphans = [BlobId(name) for name in some if name not in known]
-                await self._files.remove(orphans)
-                removed += len(orphans)
+                strays += [BlobId(name) for name in some if name not in known]
+            if len(strays) > max(STRAYS_MAX, len(names) - len(strays)):
+                log.error("retention.unknown_files", folder=folder, files=len(names), without_row=len(strays))
+                continue
+            await self._files.remove(strays)
+            removed += len(strays)
         self._first_folder = -RECENT_FOLDERS
         return removed
