@@ -50,6 +50,8 @@ _SWEEP_ENDS = frozenset({b"DATA", b"RSET", b"MAIL", b"EHLO", b"HELO"})
 _TRACED = frozenset({b"MAIL", b"RCPT"})
 _OWN_ORDER = frozenset({b"STARTTLS", b"AUTH", b"DATA"})
 """Verbs that have other reasons to be refused, which come before the order."""
+TRACED_RECIPIENTS = 50
+"""How many recipients of a refused message are traced by name."""
 
 _DOT_TO_REPLY = SMTP_DURATION.labels("reception")
 _VERDICTS = {
@@ -154,7 +156,7 @@ class SmtpCommands:
             return await self._verbs[verb](argument)
         except CommandSyntaxError as error:
             if verb in _TRACED:
-                self.trace("syntax", error.reply)
+                self.trace(verb.decode("ascii"), error.reply)
             raise
         except MaiRustError as error:
             log.warning("smtp.unavailable", verb=verb.decode("ascii"), error=error.public)
@@ -266,7 +268,7 @@ class SmtpCommands:
             refusal = replies.SENDER_REFUSED
         if refusal is not None:
             self._services.reception.refused(
-                self.connection, stage="mail", reply=refusal, reverse_path=mail.reverse_path
+                self.connection, stage="MAIL", reply=refusal, reverse_path=mail.reverse_path
             )
             return refusal
         self._transaction.begin(mail)
@@ -278,7 +280,7 @@ class SmtpCommands:
         recipient = parse_rcpt(argument, smtputf8=transaction.smtputf8, postmaster_domain=self._settings.hostname)
         if transaction.recipient_count >= self._settings.max_recipients:
             self.spared = True
-            self.trace("recipient", replies.TOO_MANY_RECIPIENTS, recipient.address)
+            self.trace("RCPT", replies.TOO_MANY_RECIPIENTS, recipient.address)
             return replies.TOO_MANY_RECIPIENTS
         if self.principal is not None:
             refusal = await services.submissions.recipient(
@@ -318,7 +320,8 @@ class SmtpCommands:
         if isinstance(outcome, Refused):
             answer = outcome.reply
             self.spared = answer.is_temporary
-            self.trace("data", answer)
+            for recipient in transaction.envelope().recipients[:TRACED_RECIPIENTS]:
+                self.trace("DATA", answer, recipient.address)
         else:
             answer = await self._decided(outcome)
         transaction.reset()

@@ -100,6 +100,7 @@ class FakeReception:
     asked: list[tuple[ReversePath, Address]] = field(default_factory=list)
     refusals: list[tuple[str, Reply]] = field(default_factory=list)
     refused_senders: list[ReversePath] = field(default_factory=list)
+    refused_recipients: list[Address | None] = field(default_factory=list)
     connections: list[ConnectionInfo] = field(default_factory=list)
 
     async def begin(self, connection: ConnectionInfo) -> Reply | None:
@@ -128,6 +129,7 @@ class FakeReception:
     ) -> None:
         self.refusals.append((stage, reply))
         self.refused_senders.append(reverse_path)
+        self.refused_recipients.append(recipient)
 
     @property
     def octets(self) -> list[bytes]:

@@ -1,7 +1,8 @@
 """The doctor: what is wrong, what was wanted, who can mend it, and how (product.md 54).
 
 - Every check has an id that never changes, its own deadline, and never raises: a check that fails says so.
-- What DNS could not answer is a warning named unchecked, never an error.
+- A record that DNS could not answer for is a warning named unchecked, never an error; when DNS answers nothing at all,
+  that is one error in place of them all.
 - Nothing is changed by looking.
 """
 
@@ -39,6 +40,8 @@ QUEUE_OLD = timedelta(hours=6)
 CERTIFICATE_SOON = timedelta(days=14)
 CLOCK_SKEW = timedelta(minutes=5)
 ONLY_MAX = 50
+UNCHECKED = "unchecked: DNS does not answer"
+ASK_AGAIN = "mairust doctor --only dns"
 
 
 class Severity(StrEnum):
@@ -107,7 +110,8 @@ class Doctor:
         words = {word for word in only if not word.startswith("domain=")}
         parts = [part for part in self._parts(names) if _asked(part, words, names)]
         found = await asyncio.gather(*(self._guarded(part) for part in parts))
-        checks = tuple(check for group in found for check in group if _wanted(check, words, {p.group for p in parts}))
+        told = folded([check for group in found for check in group], self._settings().dns.resolvers)
+        checks = tuple(check for check in told if _wanted(check, words, {p.group for p in parts}))
         if not only:
             self.latest = (self._clock.now(), checks)
         return checks
@@ -310,10 +314,10 @@ class Doctor:
                     id="DNS-HOST",
                     severity=Severity.WARNING if unsure else Severity.ERROR,
                     subject=hostname,
-                    found="unchecked: DNS does not answer" if unsure else "no A or AAAA record",
+                    found=UNCHECKED if unsure else "no A or AAAA record",
                     wanted="this server's public address",
-                    fix_by="you, at your DNS provider",
-                    fix=f"publish A {hostname}",
+                    fix_by="you" if unsure else "you, at your DNS provider",
+                    fix=ASK_AGAIN if unsure else f"publish A {hostname}",
                 )
             ]
         return [_ok("DNS-HOST", hostname, ", ".join(addresses)), *[await self._reverse(ip) for ip in addresses]]
@@ -328,10 +332,10 @@ class Doctor:
             id="DNS-PTR",
             severity=Severity.WARNING if unsure else Severity.ERROR,
             subject=ip,
-            found="unchecked: DNS does not answer" if unsure else ", ".join(answer.records) or "no reverse name",
+            found=UNCHECKED if unsure else ", ".join(answer.records) or "no reverse name",
             wanted=hostname,
-            fix_by="your provider",
-            fix="set the reverse name in the provider's panel",
+            fix_by="you" if unsure else "your provider",
+            fix=ASK_AGAIN if unsure else "set the reverse name in the provider's panel",
         )
 
     async def _domains(self, names: Sequence[str]) -> list[Check]:
@@ -354,16 +358,34 @@ def record_check(record: DnsRecord) -> Check:
     """A DNS record's state as a finding."""
     kind = record.type if record.purpose in ("receiving", "host") else record.purpose.upper()
     good = record.state is RecordState.OK
-    state = "unchecked: DNS does not answer" if record.state is RecordState.UNCHECKED else record.state.value
+    unsure = record.state is RecordState.UNCHECKED
+    state = UNCHECKED if unsure else record.state.value
     return Check(
         id=f"DNS-{kind}",
         severity=_SEVERITY.get(record.state, Severity.ERROR),
         subject=record.name,
         found=(", ".join(record.found) or state)[:512],
         wanted=record.value,
-        fix_by="" if good else "you, at your DNS provider",
-        fix="" if good else f"publish {record.type} {record.name}",
+        fix_by="" if good else "you" if unsure else "you, at your DNS provider",
+        fix="" if good else ASK_AGAIN if unsure else f"publish {record.type} {record.name}",
     )
+
+
+def folded(checks: Sequence[Check], resolvers: Sequence[str]) -> list[Check]:
+    """The findings, with one on the name servers in place of every record's when none of them could be asked for."""
+    unchecked = [check for check in checks if check.found == UNCHECKED]
+    if len(unchecked) < 2 or any(check.id.startswith("DNS") and check not in unchecked for check in checks):
+        return list(checks)
+    silent = Check(
+        id="DNS-RESOLVER",
+        severity=Severity.ERROR,
+        subject=", ".join(resolvers) or "name servers of /etc/resolv.conf",
+        found=f"no answer; {len(unchecked)} records unchecked, and mail to other servers waits",
+        wanted="an answer",
+        fix_by="you",
+        fix="mairust config get dns.resolvers" if resolvers else "cat /etc/resolv.conf",
+    )
+    return [silent, *(check for check in checks if check not in unchecked)]
 
 
 def _asked(part: _Part, words: set[str], names: Sequence[str]) -> bool:

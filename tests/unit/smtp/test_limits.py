@@ -100,12 +100,13 @@ async def test_message_size_limit(extra: int, answer: bytes) -> None:
         assert (await client.ask(b"NOOP"))[:3] == b"250"
 
 
-async def test_a_refused_message_is_traced() -> None:
+async def test_a_refused_message_is_traced_for_its_recipients() -> None:
     async with running_edge(max_message_size=100) as edge:
         client = await edge.connect()
         await client.envelope()
         await client.ask(b"x" * 200 + b"\r\n.")
-    assert [(stage, reply.code) for stage, reply in edge.reception.refusals] == [("data", 552)]
+    assert [(stage, reply.code) for stage, reply in edge.reception.refusals] == [("DATA", 552)]
+    assert [address.local for address in edge.reception.refused_recipients if address] == ["bob"]
 
 
 async def test_an_announced_size_over_the_limit_is_traced_with_its_sender() -> None:
@@ -115,7 +116,7 @@ async def test_an_announced_size_over_the_limit_is_traced_with_its_sender() -> N
         await client.ask(b"EHLO c.example")
         assert (await client.ask(b"MAIL FROM:<a@b.example> SIZE=1001")).startswith(b"552 5.3.4 ")
         assert (await client.ask(b"MAIL FROM:<a@b.example> SIZE=1000")).startswith(b"250")
-    assert [(stage, reply.code) for stage, reply in edge.reception.refusals] == [("mail", 552)]
+    assert [(stage, reply.code) for stage, reply in edge.reception.refusals] == [("MAIL", 552)]
     assert [str(sender) for sender in edge.reception.refused_senders] == ["a@b.example"]
 
 

@@ -90,7 +90,7 @@ async def test_a_foreign_sender_is_550() -> None:
         assert (await client.ask(b"MAIL FROM:<boss@example.org>"))[:9] == b"550 5.7.1"
         assert (await client.ask(b"MAIL FROM:<u1@example.org>"))[:3] == b"250"
         assert (await client.ask(b"RCPT TO:<nobody@example.org>"))[:9] == b"550 5.1.1"
-    assert [stage for stage, _ in edge.reception.refusals] == ["mail"]
+    assert [stage for stage, _ in edge.reception.refusals] == ["MAIL"]
 
 
 async def test_auth_is_refused_twice_and_inside_a_transaction() -> None:
