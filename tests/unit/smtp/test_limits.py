@@ -106,7 +106,7 @@ async def test_a_refused_message_is_traced_for_its_recipients() -> None:
         await client.envelope()
         await client.ask(b"x" * 200 + b"\r\n.")
     assert [(stage, reply.code) for stage, reply in edge.reception.refusals] == [("DATA", 552)]
-    assert [address.local for address in edge.reception.refused_recipients if address] == ["bob"]
+    assert [address.local for address in edge.reception.refused_recipients if address] == ["u1"]
 
 
 async def test_an_announced_size_over_the_limit_is_traced_with_its_sender() -> None:
