@@ -103,6 +103,9 @@ class SmtpSession:
                 await wire.drained()
             if line is None:
                 await self._wait()
+            else:
+                # A buffer full of short commands must not hold up everyone else.
+                await asyncio.sleep(0)
 
     async def _wait(self) -> None:
         """Wait for the next octets of a command."""

@@ -1,6 +1,7 @@
 """Whether a header section is one that can be taken at all (product.md 3, security.md T19).
 
-- Exactly one From field: with none or several, what is checked and what is shown could differ.
+- Exactly one From field: with none or several, what is checked and what is shown could differ. A name that becomes
+  "From" once octets outside of RFC 5322's ftext are dropped counts too: there are readers that drop them.
 - Too many Received fields is a loop (RFC 5321 §6.3).
 """
 
@@ -8,6 +9,8 @@ from __future__ import annotations
 
 from server.domain.reply import Reply, reply
 from server.protocol.mime.headers import HeaderFields
+
+_NOT_FTEXT = bytes(octet for octet in range(256) if not 33 <= octet <= 126 and octet != 10)
 
 NO_FROM = reply(550, "5.7.1", "a message needs exactly one From field, this one has none")
 MANY_FROM = reply(550, "5.7.1", "a message needs exactly one From field, this one has several")
@@ -28,4 +31,8 @@ def check_header(fields: HeaderFields, *, max_hops: int) -> Reply | None:
     froms = fields.count(b"from")
     if froms != 1:
         return NO_FROM if froms == 0 else MANY_FROM
+    names = b"\n".join(fields.names)
+    readable = names.translate(None, _NOT_FTEXT)
+    if readable != names and readable.split(b"\n").count(b"from") > 1:
+        return MANY_FROM
     return None

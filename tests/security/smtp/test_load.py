@@ -109,6 +109,26 @@ async def test_a_client_that_never_reads_stops_being_read(monkeypatch: pytest.Mo
         assert unsent > 10 * MIB
 
 
+async def test_a_buffer_full_of_commands_leaves_the_loop_to_others() -> None:
+    """P5: thousands of recipients in one segment are worked off a hundred at a time."""
+    async with running_edge() as edge:
+        client = await edge.connect()
+        await client.ask(b"EHLO b.example")
+        await client.ask(b"MAIL FROM:<a@b.example>")
+        connection = next(iter(edge.server._connections))
+        assert isinstance(connection, ListenerProtocol)
+        commands = BUFFER_MAX // 40
+        # As the loop would hand it over at once.
+        connection.data_received(b"RCPT TO:<u1@example.org>\r\n" * commands)
+        turns = 0
+        while connection.has_input:
+            await asyncio.sleep(0)
+            turns += 1
+        for _ in range(commands):
+            assert (await client.reply())[:3] == b"250"
+    assert turns > commands // 200
+
+
 async def test_a_client_that_goes_on_sending_after_the_end_is_cut() -> None:
     async with running_edge() as edge:
         client = await edge.connect()
