@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, LargeBinary, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, LargeBinary, MetaData, Table, Text, UniqueConstraint, text
 
 metadata = MetaData(
     naming_convention={
@@ -233,7 +233,6 @@ emails = Table(
     Column("body", LargeBinary, nullable=False),
     Column("bodystructure", LargeBinary, nullable=False),
     Column("prefix", LargeBinary, nullable=False),
-    Index("ix_emails_account_id_message_id_header", "account_id", "message_id_header"),
 )
 """One mail of one account (RFC 8621 §4): its octets are `prefix` + the blob's; `size_octets` counts both."""
 
@@ -353,13 +352,20 @@ events = Table(
     _text("tenant_id", null=True),
     _text("account_id", null=True),
     Column("trace_id", Text, nullable=True, index=True),
-    Column("queue_id", Text, nullable=True, index=True),
+    Column("queue_id", Text, nullable=True),
     Column("message_id_header", Text, nullable=True, index=True),
     _text("subject", null=True),
     Column("sender", Text, nullable=True, index=True),
     Column("recipient", Text, nullable=True, index=True),
     _text("remote_ip", null=True),
     _text("data"),
+    # Few events have one: the others must not cost an index entry each.
+    Index(
+        "ix_events_queue_id",
+        "queue_id",
+        sqlite_where=text("queue_id IS NOT NULL"),
+        postgresql_where=text("queue_id IS NOT NULL"),
+    ),
 )
 
 audit = Table(

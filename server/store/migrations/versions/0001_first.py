@@ -86,7 +86,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_events")),
     )
     op.create_index(op.f("ix_events_message_id_header"), "events", ["message_id_header"], unique=False)
-    op.create_index(op.f("ix_events_queue_id"), "events", ["queue_id"], unique=False)
+    op.create_index(
+        "ix_events_queue_id",
+        "events",
+        ["queue_id"],
+        unique=False,
+        sqlite_where=sa.text("queue_id IS NOT NULL"),
+        postgresql_where=sa.text("queue_id IS NOT NULL"),
+    )
     op.create_index(op.f("ix_events_recipient"), "events", ["recipient"], unique=False)
     op.create_index(op.f("ix_events_sender"), "events", ["sender"], unique=False)
     op.create_index(op.f("ix_events_trace_id"), "events", ["trace_id"], unique=False)
@@ -369,9 +376,6 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_emails_account_id")),
         sa.ForeignKeyConstraint(["blob_id"], ["blobs.id"], name=op.f("fk_emails_blob_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_emails")),
-    )
-    op.create_index(
-        "ix_emails_account_id_message_id_header", "emails", ["account_id", "message_id_header"], unique=False
     )
     op.create_index(op.f("ix_emails_blob_id"), "emails", ["blob_id"], unique=False)
     op.create_table(
