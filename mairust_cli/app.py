@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typer._click.exceptions import ClickException, NoArgsIsHelpError, UsageError
 from typer.exceptions import Abort
 
+from mairust_cli.client.api import items_of
 from mairust_cli.exits import CliError, Exit
 from mairust_cli.hoist import Options, hoist
 from mairust_cli.output.printer import Printer, close_quietly, standard_printer, unwritable
@@ -103,17 +104,21 @@ def _invoke(rest: list[str], run_of: Runtime, printer: Printer) -> int:
 
 def _failed(error: CliError, printer: Printer, run_of: Runtime | None) -> int:
     try:
-        printer.failure(error, _hint(run_of))
+        printer.failure(error, _hint(run_of, error))
     except CliError:
         return int(Exit.FAILED)
     return int(error.code)
 
 
-def _hint(run_of: Runtime | None) -> str:
-    """A next step for an error that names none: the noun's list, or the command's help."""
+def _hint(run_of: Runtime | None, error: CliError) -> str:
+    """A next step for an error that names none: the noun's list, or the command's help where the input is at fault."""
     if run_of is None:
         return "mairust --help"
     words = run_of.command.split()
+    if words[1:] in (["account", "add"], ["alias", "add"]) and _is_of_the_domain(error):
+        return "mairust domain list"
+    if error.code is Exit.INVALID:
+        return f"{run_of.command} --help"
     if (
         len(words) == 3
         and words[2] != "list"
@@ -121,6 +126,12 @@ def _hint(run_of: Runtime | None) -> str:
     ):
         return f"mairust {words[1]} list"
     return f"{run_of.command} --help"
+
+
+def _is_of_the_domain(error: CliError) -> bool:
+    """Whether what was to be added has no domain here to stand in."""
+    faults = items_of((error.problem or {}).get("errors"))
+    return error.code is Exit.NOT_FOUND or any(fault.get("pointer") == "/address" for fault in faults)
 
 
 def _unexpected(error: Exception, printer: Printer, *, debug: bool) -> int:

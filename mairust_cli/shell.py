@@ -93,6 +93,12 @@ class VerbGroup(TyperGroup):
     def hidden_names(self) -> Sequence[str]:
         return ()
 
+    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
+        """Every verb with its whole sentence: none is cut."""
+        with formatter.section("Commands"):
+            named = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+            formatter.write_dl([(name, _sentence(command)) for name, command in named if command is not None])
+
     def list_commands(self, ctx: Context) -> list[str]:
         return [name for name, command in self.commands.items() if not command.hidden]
 
@@ -132,6 +138,30 @@ class LazyGroup(VerbGroup):
             formatter.write_dl([(name, text) for name, (_, text) in self._nouns.items()])
         formatter.write_paragraph()
         formatter.write(GLOBAL_HELP)
+
+
+def help_of(ctx: Context, words: Sequence[str]) -> str:
+    """The help of a command named by its words, aliases too.
+
+    Raises:
+        CliError: There is none such.
+    """
+    here = ctx.find_root()
+    for word in words:
+        group = here.command
+        if not isinstance(group, VerbGroup):
+            raise CliError(f"'{here.command_path}' has no commands below it", code=Exit.NOT_FOUND, why=" ".join(words))
+        name = group.resolve_name(here, word)
+        command = group.get_command(here, name)
+        if command is None:
+            raise CliError(f"no such command '{word}'", code=Exit.NOT_FOUND, why=" ".join(words))
+        here = type(here)(command, info_name=command.name, parent=here, obj=ctx.obj)
+    return here.get_help()
+
+
+def _sentence(command: Command) -> str:
+    text = (command.help or "").partition("\n\n")[0]
+    return " ".join(text.split())
 
 
 def noun(text: str) -> typer.Typer:

@@ -1,4 +1,4 @@
-"""`mairust help`: topics that belong to no single command."""
+"""`mairust help`: topics that belong to no single command, and the help of every command."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from mairust_cli.exits import CliError, Exit
 from mairust_cli.runtime import runtime
-from mairust_cli.shell import single, verb
+from mairust_cli.shell import help_of, single, verb
 
 app = single()
 
@@ -58,14 +58,24 @@ Lists show ages (2h), show gives ISO 8601 with the local offset, machine formats
 }
 
 
-@verb(app, "help", "mairust help output", "mairust help exit-codes")
-def help_(ctx: typer.Context, topic: Annotated[str | None, typer.Argument(metavar="[TOPIC]")] = None) -> None:
-    """Print a topic: output, exit-codes, environment, filters, time."""
+@verb(app, "help", "mairust help output", "mairust help queue list")
+def help_(
+    ctx: typer.Context, words: Annotated[list[str] | None, typer.Argument(metavar="[TOPIC|COMMAND]")] = None
+) -> None:
+    """Print a topic (output, exit-codes, environment, filters, time) or a command's help."""
     run = runtime(ctx)
-    if topic is None:
+    if not words:
         run.out.data(f"topics: {', '.join(TOPICS)}\ncommands: mairust --help")
-        return
-    if topic not in TOPICS:
+    elif len(words) == 1 and words[0] in TOPICS:
+        run.out.page(TOPICS[words[0]].split("\n"))
+    else:
+        run.out.page(_command_help(ctx, words).rstrip("\n").split("\n"))
+
+
+def _command_help(ctx: typer.Context, words: list[str]) -> str:
+    try:
+        return help_of(ctx, words)
+    except CliError as error:
         why = f"topics: {', '.join(TOPICS)}"
-        raise CliError(f"no help on '{topic}'", code=Exit.NOT_FOUND, why=why, hint="mairust --help")
-    run.out.page(TOPICS[topic].split("\n"))
+        what = f"no help on '{' '.join(words)}'"
+        raise CliError(what, code=Exit.NOT_FOUND, why=why, hint=error.hint or "mairust --help") from None

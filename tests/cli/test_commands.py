@@ -289,3 +289,30 @@ def test_api_command_reaches_any_route(mairust: Mairust, api: FakeApi, tmp_path:
 def test_help_topics(mairust: Mairust) -> None:
     assert "10  a check found warnings" in mairust("help", "exit-codes").out
     assert mairust("help", "nonsense").code == 3
+
+
+def test_help_of_a_command_is_the_commands_help(mairust: Mairust) -> None:
+    assert mairust("help", "queue").out == mairust("queue", "--help").out
+    assert mairust("help", "user", "ls").out == mairust("account", "list", "--help").out
+    assert mairust("help", "queue", "list", "more").code == 3
+    assert "Did you mean" not in mairust("help", "queue").err
+
+
+def test_help_of_a_noun_cuts_no_sentence(mairust: Mairust) -> None:
+    assert "..." not in mairust("queue", "--help").out.replace("[ARGS]...", "")
+
+
+@pytest.mark.parametrize(
+    ("status", "pointer", "hint"),
+    [
+        (422, "/address", "mairust domain list"),
+        (422, "/password", "mairust account add --help"),
+        (409, "", "mairust account list"),
+    ],
+)
+def test_a_refused_account_says_where_to_look(
+    status: int, pointer: str, hint: str, mairust: Mairust, api: FakeApi
+) -> None:
+    api.fail("POST", "/accounts", status, "refused", errors=[{"pointer": pointer, "detail": "no"}])
+    result = mairust("account", "add", "zoe@nowhere.example", "--generate")
+    assert f"try: {hint}" in result.err

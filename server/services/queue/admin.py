@@ -270,7 +270,9 @@ class QueueAdmin:
         """The unit that does one action to one delivery as it was read."""
         if not _allowed(delivery, action):
             state = delivery.recipient.status.value
-            raise Conflict(f"a delivery that is {state} can't be changed by {action.value}", code="invalid_state")
+            ahead = "; release it first" if state == DeliveryStatus.HELD else ""
+            words = f"a delivery that is {state} can't be changed by {action.value}{ahead}"
+            raise Conflict(words, code="invalid_state")
         if action is QueueAction.BOUNCE:
             return await self._bounce(scope, delivery, reason)
         recipient = delivery.recipient
