@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
@@ -32,7 +34,7 @@ class Overview(View):
         self.query_one("#today", Static).update(Text(f" Today   {today_words(status)}"))
         self.query_one("#traffic", Static).update(Text(self._traffic()))
         self.query_one("#tiles", Static).update(Text("\n".join(_tiles(status, snapshot))))
-        lines = _warnings(status, "ok" if self.console.ascii_only else "✓")
+        lines = warning_lines(status, "ok" if self.console.ascii_only else "✓", self.app.size.width - 2)
         self.query_one("#warning-lines", Static).update(Text("\n".join(lines)))
 
     def _traffic(self) -> str:
@@ -55,11 +57,13 @@ def _tiles(status: Json, snapshot: Snapshot) -> list[str]:
     return [*lines, f" {'Has':<7} {counts_words(status)}", f" {'Ports':<7} {ports or 'none'}"]
 
 
-def _warnings(status: Json, fine: str) -> list[str]:
-    lines = []
+def warning_lines(status: Json, fine: str, width: int) -> list[str]:
+    """What is wrong and what to try, long lines continued under their own words."""
+    lines: list[str] = []
     for warning in items_of(status.get("warnings")):
         command = plain_cell(warning.get("try"))
-        lines.append(f" ! {plain_cell(warning.get('id'))}  {plain_cell(warning.get('text'))}")
+        words = f" ! {plain_cell(warning.get('id'))}  {plain_cell(warning.get('text'))}"
+        lines += wrap(words, width, subsequent_indent="     ") or [words]
         if command:
             lines.append(f"     try: {command}")
     since = plain_cell(times.local_iso(str(status.get("started_at") or "")))

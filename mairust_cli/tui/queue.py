@@ -244,6 +244,8 @@ class Queue(View):
         shown = len(self._rows)
         marks = f"{len(self._marked)} marked " if self._marked else ""
         left = f" Queue  {shown}{' of more' if self._more else ''}   filter: {self._filter_text or '-'}"
+        if not shown:
+            left += "   nothing matches: / changes the filter" if self._filter_text else "   nothing waits"
         self.query_one("#title", Static).update(Text(spread(left, marks, self.app.size.width)))
 
     def _copy(self, text: str) -> None:
@@ -261,7 +263,8 @@ def _command(kind: Verb, idents: Sequence[str]) -> str:
 
 
 def _delivery_lines(delivery: Json, attempts: Sequence[Json]) -> list[str]:
-    lines = [f"{plain_cell(key):<18} {plain_cell(value)}" for key, value in delivery.items() if value not in (None, "")]
+    told = {**delivery, "last_reply": reply_text(delivery) if delivery.get("last_reply") else None}
+    lines = [f"{plain_cell(key):<18} {plain_cell(value)}" for key, value in told.items() if value not in (None, "")]
     lines += ["", "attempts, newest first:" if attempts else "no attempt yet"]
     for attempt in reversed(attempts):
         moment = times.clock(str(attempt.get("at") or attempt.get("started_at") or ""))

@@ -16,7 +16,7 @@ from mairust_cli.tui.app import Console
 from mairust_cli.tui.dialogs import Ask, Confirm, Page
 from mairust_cli.tui.feed import read_filter
 from mairust_cli.tui.keymap import EVERYWHERE, KEYS, key_lines
-from mairust_cli.tui.overview import Overview
+from mairust_cli.tui.overview import Overview, warning_lines
 from mairust_cli.tui.queue import Queue
 from tests.cli.fake_api import PREFIX, FakeApi, delivery
 
@@ -70,6 +70,23 @@ async def test_queue_shows_deliveries_and_their_reasons(api: FakeApi, console: M
     assert api.state.queue[0]["id"][-8:] in text
     assert "HELD" in text
     assert "Queue  2   filter: -" in text
+
+
+async def test_an_empty_queue_says_so(api: FakeApi, console: Make) -> None:
+    api.state.queue.clear()
+    app = console()
+    async with app.run_test(size=SIZE) as pilot:
+        await at_queue(pilot, api)
+        await until(pilot, lambda: "nothing waits" in painted(app))
+
+
+def test_long_warnings_go_on_under_their_words() -> None:
+    text = "outbound mail is written to /var/lib/mairust/outbound for now, nothing of it is sent"
+    lines = warning_lines({"warnings": [{"id": "CAPTURE", "text": text, "try": "mairust config show"}]}, "ok", 60)
+    assert lines[0].startswith(" ! CAPTURE  outbound mail")
+    assert lines[1].startswith("     ")
+    assert lines[-1] == "     try: mairust config show"
+    assert all(len(line) <= 60 for line in lines)
 
 
 async def test_both_screens_and_back_by_keys(api: FakeApi, console: Make) -> None:
