@@ -28,9 +28,14 @@ UidValidity = NewType("UidValidity", int)
 ModSeq = NewType("ModSeq", int)
 EventSeq = NewType("EventSeq", int)
 
+_RANDOM_OCTETS = 2048
+"""Taken from the system at once: a call for each id costs more than the rest of it."""
+
 _lock = threading.Lock()
 _last_ms = 0
 _counter = 0
+_random = ""
+_random_at = 0
 
 
 def new_id() -> str:
@@ -38,7 +43,7 @@ def new_id() -> str:
 
     RFC 9562 §5.7; the 12 bits of rand_a are a counter (§6.2, method 1).
     """
-    global _last_ms, _counter
+    global _last_ms, _counter, _random, _random_at
     with _lock:
         now_ms = time.time_ns() // 1_000_000
         if now_ms > _last_ms:
@@ -47,7 +52,22 @@ def new_id() -> str:
             _counter += 1
             if _counter > 0xFFF:
                 _last_ms, _counter = _last_ms + 1, 0
-        ms, counter = _last_ms, _counter
-    tail = os.urandom(8)
-    text = f"{ms:012x}7{counter:03x}{0x80 | (tail[0] & 0x3F):02x}{tail[1:].hex()}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        if _random_at == len(_random):
+            _random, _random_at = os.urandom(_RANDOM_OCTETS).hex(), 0
+        head = f"{_last_ms:012x}7{_counter:03x}"
+        tail = _random[_random_at : _random_at + 16]
+        _random_at += 16
+    return f"{head[:8]}-{head[8:12]}-{head[12:]}-{_VARIANT[tail[0]]}{tail[1:4]}-{tail[4:]}"
+
+
+_VARIANT = {digit: "89ab"[number & 3] for number, digit in enumerate("0123456789abcdef")}
+"""The two bits 10 before a hexadecimal digit's last two."""
+
+
+def _forget_random() -> None:
+    global _random, _random_at
+    _random, _random_at = "", 0
+
+
+# A forked child must not make its parent's ids.
+os.register_at_fork(after_in_child=_forget_random)
