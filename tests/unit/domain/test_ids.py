@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import uuid
 
+import pytest
+
 from server.domain.ids import new_id
 
 
@@ -16,6 +18,7 @@ def test_ids_are_uuid_version_7_and_ascend() -> None:
         assert (parsed.version, parsed.variant, str(parsed)) == (7, uuid.RFC_4122, text)
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_has_random_octets_of_its_own() -> None:
     new_id()
     reading, writing = os.pipe()
