@@ -11,6 +11,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -92,20 +93,27 @@ class Gateway:
         body = _LimitedBody(receive, exchange.headers, self._body_max(path))
         await body.check_length()
         caller = await self._caller(exchange, tenant)
-        scope["state"][STATE_KEY] = CallerState(caller, exchange.request_id, exchange.ip, self._is_stopping)
+        scope["state"][STATE_KEY] = CallerState(
+            caller, exchange.request_id, exchange.ip, self._is_stopping, partial(self._scope, exchange, tenant)
+        )
         if scope["method"] in _UNSAFE and body.expected:
             _check_media_type(exchange.headers)
         key = exchange.headers.get(b"idempotency-key")
-        if key is not None and scope["method"] == "POST" and caller is not None:
-            await self._repeats.run(self._app, scope, body.receive, exchange.send, caller=caller, key=key)
-        else:
-            await self._app(scope, body.receive, exchange.send)
+        with self._limits.place(caller.key_id if caller is not None else None):
+            if key is not None and scope["method"] == "POST" and caller is not None:
+                await self._repeats.run(self._app, scope, body.receive, exchange.send, caller=caller, key=key)
+            else:
+                await self._app(scope, body.receive, exchange.send)
+
+    async def _scope(self, exchange: _Exchange, tenant: str | None) -> CallerScope | None:
+        """Whom the request's credential stands for at this moment. Raises as `Authenticator.scope`."""
+        return await self._authenticator.scope(
+            exchange.scope["state"], exchange.headers, ip=exchange.ip, tenant=tenant, request_id=exchange.request_id
+        )
 
     async def _caller(self, exchange: _Exchange, tenant: str | None) -> CallerScope | None:
         try:
-            caller = await self._authenticator.scope(
-                exchange.scope["state"], exchange.headers, ip=exchange.ip, tenant=tenant, request_id=exchange.request_id
-            )
+            caller = await self._scope(exchange, tenant)
         except MaiRustError:
             if exchange.ip:
                 exchange.allowance = self._limits.address(exchange.ip)
@@ -204,6 +212,7 @@ class _LimitedBody:
         self._receive = receive
         self._limit = limit
         self._read = 0
+        self._complete = False
         length = headers.get(b"content-length", b"")
         self.expected = b"transfer-encoding" in headers or length not in (b"", b"0")
         self._length = int(length) if length.isdigit() else 0
@@ -219,6 +228,9 @@ class _LimitedBody:
             self._read += len(message["body"])
             if self._read > self._limit:
                 await self._refuse()
+            self._complete = not message["more_body"]
+        elif self.expected and not self._complete:
+            raise BadRequest("the request ended before its body did")
         return message
 
     async def _refuse(self) -> None:

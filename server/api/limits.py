@@ -1,14 +1,16 @@
 """How many requests a caller may make: a bucket per credential, and per address without one (api.md §1).
 
 - Buckets refill evenly; the tables are bounded, the caller seen longest ago is forgotten first.
+- A credential has at most `CONCURRENT_MAX` requests at once, long ones such as event streams among them.
 - The admin socket is not limited: whoever may open it is the owner.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from server.config.schema import Api
@@ -16,6 +18,7 @@ from server.domain.errors import RateLimited
 from server.domain.ports import Clock
 
 CALLERS_MAX = 20_000
+CONCURRENT_MAX = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,7 @@ class RateLimits:
         self._clock = clock
         self._settings = settings
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._open: Counter[str] = Counter()
 
     def credential(self, key_id: str) -> Allowance:
         """Take one request of a credential. Raises RateLimited."""
@@ -42,6 +46,22 @@ class RateLimits:
     def address(self, ip: str) -> Allowance:
         """Take one request of an address (IPv6: its /64). Raises RateLimited."""
         return self._take(f"ip {_network(ip)}", self._settings().anonymous_rate_per_minute)
+
+    @contextmanager
+    def place(self, key_id: str | None) -> Iterator[None]:
+        """Count a request while it runs; None = without a key, not counted. Raises RateLimited."""
+        if key_id is None:
+            yield
+            return
+        if self._open[key_id] >= CONCURRENT_MAX:
+            raise RateLimited(f"at most {CONCURRENT_MAX} requests at once", retry_after_s=1)
+        self._open[key_id] += 1
+        try:
+            yield
+        finally:
+            self._open[key_id] -= 1
+            if not self._open[key_id]:
+                del self._open[key_id]
 
     def _take(self, name: str, per_minute: int) -> Allowance:
         now = self._clock.monotonic()

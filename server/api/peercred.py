@@ -2,6 +2,7 @@
 
 - The head of a request has 10 s and 64 KiB; lines end in CRLF, never in a bare LF; Content-Length and
   Transfer-Encoding together, or twice, end the connection (RFC 9112 §2.2, §6.1, §6.3).
+- At most `CONNECTIONS_MAX` connections a server, so that descriptors are left for mail and the database.
 - Nothing is read behind a request before its answer: no pipelining, no second request out of one body; an upgrade is
   never offered.
 - On the Unix socket the kernel says who the peer is (SO_PEERCRED, SO_PEERGROUPS); without that word the connection
@@ -24,11 +25,13 @@ from server.api.auth import PEER
 HEAD_OCTETS_MAX = 64 * 1024
 HEAD_TIMEOUT_S = 10.0
 FIELDS_MAX = 100
+CONNECTIONS_MAX = 500
 BODY_IDLE_S = 30.0
 BODY_TOTAL_S = 300.0
 SO_PEERGROUPS = 59
 GROUPS_OCTETS_MAX = 1024
 _BARE_LF = re.compile(rb"(?<!\r)\n")
+_LENGTHS = re.compile(rb"content-length[ \t]*:[^,]*,", re.IGNORECASE)
 _HEAD_END = b"\r\n\r\n"
 
 
@@ -42,6 +45,9 @@ class HttpProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._head = bytearray()
+        if len(self.connections) > CONNECTIONS_MAX:
+            transport.abort()
+            return
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -179,7 +185,7 @@ def _fault(head: bytes, *, complete: bool) -> tuple[int, str] | None:
     names = [field.partition(b":")[0].strip().lower() for field in fields]
     lengths = names.count(b"content-length")
     codings = names.count(b"transfer-encoding")
-    if lengths + codings > 1:
+    if lengths + codings > 1 or any(_LENGTHS.match(field) for field in fields):
         return 400, "the request has two lengths"
     if any(field[:1] in b" \t" for field in fields):
         return 400, "folded fields are not accepted"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 import msgspec
@@ -22,6 +22,8 @@ from server.services.trace.query import EVENTS_MAX, TraceService
 
 LIMIT_DEFAULT = 100
 COMMENT_EVERY_S = 15
+RECHECK_EVERY_S = 5
+"""A credential that is revoked loses its streams within this time (security.md §4)."""
 EVENT_STREAM = "text/event-stream"
 Accept = Annotated[str | None, HeaderParameter(name="Accept")]
 LastEventId = Annotated[str | None, HeaderParameter(name="Last-Event-ID")]
@@ -46,7 +48,8 @@ class EventController(Controller):
     ) -> Response[EventsOut] | Stream:
         """Events above `after` in order; `wait` holds the answer until there is one. With `Accept: text/event-stream`
         the answer never ends: `id` is the number, `event` the type, and `Last-Event-ID` goes on."""
-        stopping = CallerState.of(request.scope["state"]).stopping
+        state = CallerState.of(request.scope["state"])
+        stopping = state.stopping
         words = [word for word in (types or "").split(",") if word]
         if accept is None or EVENT_STREAM not in accept:
             page = await traces.events(caller, after=after, types=words, limit=limit, wait_s=wait, stopping=stopping)
@@ -54,24 +57,28 @@ class EventController(Controller):
         start = _number(last_event_id) if last_event_id else after
         first = await traces.events(caller, after=start, types=words, limit=1)
         begin = first.items[0].seq - 1 if first.items else first.next_after
-        return Stream(_stream(traces, caller, begin, words, stopping), media_type=EVENT_STREAM)
+        return Stream(_stream(traces, caller, begin, words, state), media_type=EVENT_STREAM)
 
 
 async def _stream(
-    traces: TraceService, caller: Scope, after: int, types: list[str], stopping: Callable[[], bool]
+    traces: TraceService, caller: Scope, after: int, types: list[str], state: CallerState
 ) -> AsyncIterator[bytes]:
-    """Events as they come; ends when the server stops, or when they were deleted under the reader."""
+    """Events as they come; ends when the server stops, the credential does, or they were deleted under the reader."""
     yield b": events\n\n"
-    while not stopping():
+    silent_s = 0
+    while not state.stopping():
         try:
+            await state.recheck()
             page = await traces.events(
-                caller, after=after, types=types, limit=EVENTS_MAX, wait_s=COMMENT_EVERY_S, stopping=stopping
+                caller, after=after, types=types, limit=EVENTS_MAX, wait_s=RECHECK_EVERY_S, stopping=state.stopping
             )
         except MaiRustError as error:
             yield f": {error.code}\n\n".encode()
             return
         after = page.next_after
-        if not page.items:
+        silent_s = 0 if page.items else silent_s + RECHECK_EVERY_S
+        if silent_s >= COMMENT_EVERY_S:
+            silent_s = 0
             yield b": still here\n\n"
         for event in page.items:
             data = msgspec.json.encode(EventOut.of(event))

@@ -99,7 +99,7 @@ async def test_problem_shape(api: Api) -> None:
 
 async def test_bodies_that_are_not_json(api: Api) -> None:
     assert (await api.unix("POST", "/api/v1/tenants", b"{")).json["code"] == "bad_request"
-    assert (await api.unix("POST", "/api/v1/tenants", b"[" * 100 + b"]" * 100)).status == 400
+    assert (await api.unix("POST", "/api/v1/tenants", b"[" * 100 + b"]" * 100)).status == 422
     assert (await api.unix("POST", "/api/v1/tenants", b"")).status == 422
     form = await api.unix("POST", "/api/v1/tenants", b"name=x", Content_Type="application/x-www-form-urlencoded")
     assert (form.status, form.json["code"]) == (415, "unsupported_media_type")
@@ -174,6 +174,16 @@ async def test_status_has_what_the_screen_shows(api: Api) -> None:
     assert status["today"] == {"in": 0, "out": 0, "refused": 0}
     assert status["queue"] == {"length": 0, "oldest_s": 0, "held": 0}
     assert status["counts"] == {"tenants": 1, "domains": 0, "accounts": 0}
+
+
+async def test_status_says_what_is_unwell(api: Api) -> None:
+    """A server that refuses all mail does not call itself healthy."""
+    from server.domain.errors import DiskReserve
+
+    api.space.error = DiskReserve("the disk is too full")
+    status = (await api.unix("GET", "/api/v1/system/status")).json
+    assert status["health"] == "unhealthy"
+    assert {"id": "STORAGE", "text": "the disk is too full", "try": "mairust doctor"} in status["warnings"]
 
 
 async def test_metrics_for_loopback(api: Api) -> None:
