@@ -18,7 +18,7 @@ from mairust_cli.exits import CliError, Exit
 from mairust_cli.hoist import Options
 from mairust_cli.output import times
 from mairust_cli.output.escape import json_text, safe
-from mairust_cli.output.table import Column, Row, plain_cell, table_cell, table_lines
+from mairust_cli.output.table import Column, Row, fitted, plain_cell, table_cell, table_lines
 
 TABLE_ROWS = 200
 _SYMBOLS = {"ok": ("✓", "ok", "32"), "warning": ("!", "warn", "33"), "error": ("✗", "FAIL", "31")}
@@ -182,7 +182,13 @@ class Printer:
             return 0
         now = datetime.now(UTC)
         chosen = self._chosen(columns, wide=wide)
-        cells = [[table_cell(column, row, now=now, whole=wide) for column in chosen] for row in shown]
+        cells: Sequence[Sequence[str]] = [
+            [table_cell(column, row, now=now, whole=wide) for column in chosen] for row in shown
+        ]
+        if not wide and self._out.isatty():
+            import shutil
+
+            cells = fitted(chosen, cells, shutil.get_terminal_size().columns)
         lines = table_lines([c.name.upper() for c in chosen] if self.options.header else (), cells)
         self.page([line.replace("…", "~") for line in lines] if self.ascii else lines)
         if next(iterator, None) is not None:

@@ -15,6 +15,7 @@ from mairust_cli.output.escape import json_text, safe
 
 Row = Mapping[str, object]
 ID_TAIL = 8
+CUT_LEAST = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +115,30 @@ def display_width(text: str) -> int:
         if not unicodedata.combining(character):
             width += 2 if unicodedata.east_asian_width(character) in "WF" else 1
     return width
+
+
+def fitted(columns: Sequence[Column], cells: Sequence[Sequence[str]], room: int) -> list[list[str]]:
+    """The cells with those that may be cut made narrower, the widest first, until a line has `room`.
+
+    A column is never made narrower than `CUT_LEAST` or its heading, so a line may still be longer.
+    """
+    grid = [list(row) for row in cells]
+    widths = [max([len(c.name), *(display_width(row[i]) for row in grid)]) for i, c in enumerate(columns)]
+    excess = sum(widths) + 2 * (len(widths) - 1) - room
+    cuttable = [index for index, column in enumerate(columns) if column.cut]
+    while excess > 0 and cuttable:
+        widest = max(cuttable, key=lambda index: widths[index])
+        least = max(CUT_LEAST, len(columns[widest].name))
+        if widths[widest] <= least:
+            cuttable.remove(widest)
+            continue
+        widths[widest] -= 1
+        excess -= 1
+    for row in grid:
+        for index, column in enumerate(columns):
+            if column.cut:
+                row[index] = cut_middle(row[index], widths[index])
+    return grid
 
 
 def table_lines(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:

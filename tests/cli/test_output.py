@@ -114,6 +114,15 @@ def test_plain_is_the_default_without_a_terminal(mairust: Mairust) -> None:
     assert "NAME" in mairust("domain", "list", tty=True).out
 
 
+def test_a_table_fits_the_terminal(mairust: Mairust, api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.state.queue[0] |= {"from": "a" * 60 + "@example.com", "recipient": "b" * 60 + "@example.net"}
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = mairust("queue", "list", "--no-pager", tty=True).out.splitlines()
+    assert max(len(line) for line in narrow) <= 80
+    assert any("…" in line for line in narrow)
+    assert max(len(line) for line in mairust("queue", "list", "-o", "wide").out.splitlines()) > 120
+
+
 def test_columns_and_no_header(mairust: Mairust) -> None:
     result = mairust("domain", "list", "-o", "table", "--columns", "status,name", "--no-header")
     assert result.out.splitlines()[0].split() == ["active", "example.com"]
