@@ -18,7 +18,6 @@ from server.daemon.exits import ExitCode, StartFailure
 from server.domain.ports import Clock, Notifier
 from server.store.database import Backend, Database
 from server.store.migrate import DatabaseMissing, SchemaTooNew, migrate_postgres, migrate_sqlite
-from server.store.postgres import PostgresBackend
 from server.store.sqlite import SqliteBackend
 
 
@@ -74,6 +73,9 @@ async def open_database(
         timeout_s = settings.database.busy_timeout
         backend = SqliteBackend(sqlite_path(settings), clock=clock, fatal=fatal, busy_timeout_s=timeout_s)
     else:
+        # Only here: its driver would cost every SQLite daemon 3 MiB.
+        from server.store.postgres import PostgresBackend
+
         dsn = settings.database.url.reveal()
         backend = PostgresBackend(dsn, clock=clock, pool_size=settings.database.pool_size)
     database = Database(backend, notifier)

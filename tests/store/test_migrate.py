@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect
 
-from server.store.migrate import SchemaTooNew, head, migrate_postgres, migrate_sqlite
+from server.store.migrate import MIGRATIONS, SchemaTooNew, head, migrate_postgres, migrate_sqlite
 from server.store.schema import metadata
 from tests.support.postgres import PostgresServer
 
@@ -37,6 +40,21 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(SchemaTooNew, match=f"9999, newer than this build's {head()}"):
         migrate_sqlite(path)
+
+
+def test_the_newest_file_is_the_schema_of_this_build() -> None:
+    assert head() == ScriptDirectory(str(MIGRATIONS)).get_current_head()
+
+
+def test_a_database_of_this_build_is_opened_without_the_migration_library(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    migrate_sqlite(path)
+    program = (
+        "import pathlib, sys; from server.daemon import stores; from server.store.migrate import migrate_sqlite;"
+        f"assert not migrate_sqlite(pathlib.Path({str(path)!r}));"
+        "assert not {'alembic', 'asyncpg', 'sqlalchemy.orm'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=20)
 
 
 async def test_postgres_is_migrated_once(postgres: PostgresServer) -> None:
