@@ -22,9 +22,10 @@ def number(value: object) -> str:
 
 
 def state_words(status: Json) -> str:
-    """`healthy`, or `healthy, 2 warnings`."""
+    """`healthy`, or `unhealthy, 2 warnings`."""
     warnings = len(items_of(status.get("warnings")))
-    return "healthy" if not warnings else f"healthy, {warnings} warning{'s' if warnings > 1 else ''}"
+    health = plain_cell(status.get("health")) or "healthy"
+    return health if not warnings else f"{health}, {warnings} warning{'s' if warnings > 1 else ''}"
 
 
 def counts_words(status: Json) -> str:

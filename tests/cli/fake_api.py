@@ -74,6 +74,7 @@ STATUS: dict[str, Any] = {
     "hostname": "mail.example.com",
     "version": "0.1.0",
     "started_at": TIME,
+    "health": "healthy",
     "uptime_s": 522_000,
     "database": "sqlite",
     "counts": {"tenants": 1, "domains": 3, "accounts": 41},

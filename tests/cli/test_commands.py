@@ -256,6 +256,11 @@ def test_tenant_flag_reaches_tenant_paths_only(mairust: Mairust, api: FakeApi) -
     assert [request.path for request in api.requests] == [f"{PREFIX}/tenants/acme/domains", f"{PREFIX}/system/status"]
 
 
+def test_status_of_an_unwell_server_says_so(mairust: Mairust, api: FakeApi) -> None:
+    api.answers[("GET", "/system/status")] = (200, {"hostname": "mail.example.com", "health": "unhealthy"})
+    assert mairust("status").out.startswith("mail.example.com  unhealthy")
+
+
 def test_status_is_one_screen(mairust: Mairust) -> None:
     lines = mairust("status").out.splitlines()
     assert lines[0].startswith("mail.example.com  healthy, 1 warning")

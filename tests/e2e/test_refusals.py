@@ -146,6 +146,8 @@ def test_disk_reserve_defers_mail_and_lets_people_read(daemon: DaemonProcess) ->
     try:
         wait_for("refusal", lambda: _refused_for_space(daemon))
         _explained(daemon, "452 4.3.1", **{"from": "space@example.org"})
+        assert "new mail is refused for now (452)" in mairust(daemon, "doctor", "--only", "STORAGE", code=11)
+        assert "unhealthy" in mairust(daemon, "status")
         assert wait_for_mail(daemon, "u0@example.test", letter[:100]).endswith(letter)
         with mailbox_of(daemon, "u0@example.test") as client:
             assert client.append("INBOX", "", "", letter)[0] == "NO"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from server.api.schemas.common import Output, time_text
-from server.services.upkeep.status import PartHealth, SystemStatus
+from server.services.upkeep.status import Health, PartHealth, SystemStatus
 
 
 class HealthOut(Output, frozen=True, kw_only=True):
@@ -80,6 +80,7 @@ class NoticeOut(Output, frozen=True, kw_only=True, rename={"command": "try"}):
 
 
 class StatusOut(Output, frozen=True, kw_only=True):
+    health: Health
     """One screen of health."""
 
     hostname: str
@@ -99,6 +100,7 @@ class StatusOut(Output, frozen=True, kw_only=True):
     def of(cls, status: SystemStatus, oldest_s: int) -> StatusOut:
         totals, disk, certificate = status.totals, status.disk, status.certificate
         return cls(
+            health=status.health,
             hostname=status.hostname,
             version=status.version,
             started_at=time_text(status.started_at),

@@ -85,6 +85,7 @@ class Disk:
 class SystemStatus:
     """All that `mairust status` shows."""
 
+    health: Health
     hostname: str
     version: str
     started_at: datetime
@@ -144,8 +145,7 @@ class StatusService:
 
     async def overall(self) -> Health:
         """One word for `/health`."""
-        parts = await self.parts()
-        return max((part.status for part in parts.values()), key=_RANK.__getitem__)
+        return _worst(await self.parts())
 
     async def parts(self) -> dict[str, PartHealth]:
         """Health of every part."""
@@ -163,7 +163,14 @@ class StatusService:
         disk = await asyncio.to_thread(_disk, self._settings())
         settings = self._settings()
         certificate = self._certificate()
+        parts = await self.parts()
+        unwell = [
+            Notice(id=name.upper(), text=part.error, command="mairust doctor")
+            for name, part in parts.items()
+            if part.status is not Health.HEALTHY
+        ]
         return SystemStatus(
+            health=_worst(parts),
             hostname=settings.server.hostname,
             version=self._version,
             started_at=self._started_at,
@@ -173,7 +180,7 @@ class StatusService:
             listeners=tuple(self._listeners()),
             disk=disk,
             certificate=certificate,
-            warnings=tuple(_warnings(settings, totals, certificate, now)),
+            warnings=(*unwell, *_warnings(settings, totals, certificate, now)),
         )
 
     async def _essential(self) -> dict[str, PartHealth]:
@@ -227,6 +234,10 @@ class StatusService:
 
 
 _RANK = {Health.HEALTHY: 0, Health.DEGRADED: 1, Health.UNHEALTHY: 2}
+
+
+def _worst(parts: dict[str, PartHealth]) -> Health:
+    return max((part.status for part in parts.values()), key=_RANK.__getitem__)
 
 
 def _disk(settings: Settings) -> Disk:
