@@ -93,6 +93,8 @@ class Setup:
             ) from None
         finally:
             client.close()
+        if self._dry_run:
+            return
         self._run.out.next(f"{self._command('doctor')}   then: {self._command('domain', 'dns', 'show', domain)}")
 
     def _command(self, *words: str) -> str:

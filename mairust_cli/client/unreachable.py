@@ -7,6 +7,8 @@ import os
 from mairust_cli.client.endpoint import Endpoint
 from mairust_cli.exits import CliError, Exit
 
+_NOT_ALLOWED = "not allowed to talk to the MaiRust daemon"
+
 
 def not_running(endpoint: Endpoint) -> CliError:
     """Nothing listens there."""
@@ -53,9 +55,12 @@ def not_allowed(endpoint: Endpoint, typed: str) -> CliError:
     import getpass
     import grp
     import pwd
+    import stat
 
+    group_may = True
     try:
         status = os.stat(endpoint.socket)
+        group_may = bool(status.st_mode & stat.S_IWGRP)
         owner, group = pwd.getpwuid(status.st_uid).pw_name, grp.getgrgid(status.st_gid).gr_name
     except (OSError, KeyError):
         owner, group = "root", "mairust-admin"
@@ -63,8 +68,11 @@ def not_allowed(endpoint: Endpoint, typed: str) -> CliError:
         user = getpass.getuser()
     except (OSError, KeyError):
         user = str(os.getuid())
+    if not group_may:
+        why = f"{endpoint.name} is open to {owner} and root alone; '{user}' is neither"
+        return CliError(_NOT_ALLOWED, code=Exit.NOT_ALLOWED, why=why, hint=f"sudo {typed}")
     return CliError(
-        "not allowed to talk to the MaiRust daemon",
+        _NOT_ALLOWED,
         code=Exit.NOT_ALLOWED,
         why=f"{endpoint.name} is open to {owner} and group '{group}'; '{user}' is in neither",
         hint=f"sudo {typed}   or: sudo usermod -aG {group} {user}   (then log in again)",

@@ -91,6 +91,14 @@ def test_permission_denied_names_group_user_and_the_command_as_typed(
     assert lines[2].startswith("try: sudo mairust queue list --from 'a b@example.com'   or: sudo usermod -aG ")
 
 
+def test_permission_message_promises_nothing_of_a_group_that_is_shut_out(tmp_path: Path) -> None:
+    path = tmp_path / "api.sock"
+    path.touch(mode=0o600)
+    error = not_allowed(Endpoint(socket=str(path)), "mairust queue list")
+    assert "usermod" not in error.hint
+    assert "and root alone" in error.why
+
+
 def test_permission_message_without_a_readable_folder() -> None:
     error = not_allowed(Endpoint(socket="/nonexistent/api.sock"), "mairust queue list")
     assert "open to root and group 'mairust-admin'" in error.why
