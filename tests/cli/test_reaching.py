@@ -77,11 +77,12 @@ def test_a_stale_socket_is_the_same(lonely: Mairust, tmp_path: Path) -> None:
 
 
 def test_permission_denied_names_group_user_and_the_command_as_typed(
-    mairust: Mairust, monkeypatch: pytest.MonkeyPatch
+    mairust: Mairust, api: FakeApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(self: Endpoint, timeout_s: float) -> None:
         raise PermissionError
 
+    api.socket.chmod(0o660)
     monkeypatch.setattr(Endpoint, "connect", refuse)
     result = mairust("queue", "list", "--from", "a b@example.com")
     assert result.code == 4
