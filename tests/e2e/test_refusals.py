@@ -178,6 +178,17 @@ def _refused_for_space(daemon: DaemonProcess) -> bool:
     return "452 4.3.1" in said
 
 
+def test_bad_configuration_at_a_reload_changes_nothing(daemon: DaemonProcess) -> None:
+    """The daemon goes on with what it had, and says which key is wrong."""
+    began = len(daemon.log_path.read_text())
+    daemon.reload({"smtp": {"max_message_size": "plenty"}})
+    try:
+        wait_for("complaint", lambda: "smtp.max_message_size" in daemon.log_path.read_text()[began:])
+        deliver(daemon, compose("x@example.org", "u0@example.test"), "u0@example.test")
+    finally:
+        daemon.reload()
+
+
 BAD = [
     ("server:\n  hostname: mail.example.test\n  smtp_prot: 25\n", ":3: server.smtp_prot: unknown key"),
     ("server:\n  hostname: mail.example.test\nsmtp:\n  max_message_size: plenty\n", ":4: smtp.max_message_size: "),

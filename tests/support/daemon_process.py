@@ -51,6 +51,7 @@ T = TypeVar("T")
 HOST = "127.0.0.1"
 DOMAIN = "example.test"
 PASSWORD = "kelp orbit 42 maple"
+ADMINISTER_S = 60.0
 READY_S = 10.0
 """A daemon is ready again this long after any kill (reliability.md F01); see `start` for how it is counted."""
 START_MAX_S = 90.0
@@ -210,7 +211,7 @@ class DaemonProcess:
 
         def run() -> None:
             try:
-                results.append(asyncio.run(_with_services(self.config_path, work)))
+                results.append(asyncio.run(asyncio.wait_for(_with_services(self.config_path, work), ADMINISTER_S)))
             except BaseException as error:
                 failed.append(error)
 
