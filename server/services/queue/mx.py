@@ -39,10 +39,15 @@ _LOOP = reply(554, "5.4.6", "the domain's mail leads back to this server, which 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """Names or addresses to try in order; when empty, `refusal` says why."""
+    """Names or addresses to try in order; when empty, `refusal` says why.
+
+    Attributes:
+        guarded: There were addresses, and the guard let none of them pass.
+    """
 
     items: tuple[str, ...] = ()
     refusal: Reply = _NO_ADDRESS
+    guarded: bool = False
 
 
 class MxRouter:
@@ -101,7 +106,7 @@ class MxRouter:
         allowed = tuple(ip for ip, refusal in refusals.items() if refusal is None)
         if allowed:
             return Found(items=allowed[:ADDRESSES_MAX])
-        return Found(refusal=_LOOP if Refusal.OWN in refusals.values() else _SPECIAL)
+        return Found(refusal=_LOOP if Refusal.OWN in refusals.values() else _SPECIAL, guarded=True)
 
     async def _bounded(self, query: Awaitable[Answer[T]]) -> Answer[T]:
         try:

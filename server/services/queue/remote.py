@@ -24,7 +24,7 @@ from server.domain.reply import Reply, reply
 from server.protocol.smtp.client import Done, MailTransaction, TransactionRecipient
 from server.protocol.smtp.client_body import encode_body
 from server.services.queue.courier import Claim, Progress, Try, begin, same_for_all
-from server.services.queue.mx import MxRouter
+from server.services.queue.mx import Found, MxRouter
 from server.services.queue.networks import AddressGuard
 from server.services.queue.pool import SessionPool
 from server.services.queue.session import (
@@ -220,7 +220,7 @@ class RemoteCourier:
             for ip in found.items:
                 yield _relay_target(relay, ip, strict=strict)
             if not found.items:
-                yield reply(451, found.refusal.enhanced.replace("5", "4", 1), f"relay: {found.refusal.lines[0]}")
+                yield _no_relay(relay.host, found)
             return
         hosts = await self._router.hosts(domain)
         if not hosts.items:
@@ -288,6 +288,14 @@ async def _load(tx: Transaction, message: QueuedMessage) -> tuple[Blob | None, b
     domain = message.sender.rpartition("@")[2]
     strict = bool(domain) and await queue.requires_tls(tx, domain)
     return await blobs.get(tx, message.blob_id), strict
+
+
+def _no_relay(host: str, found: Found) -> Reply:
+    """Why the relay can't be asked: for now only, as its name or the configuration may change."""
+    words = str(found.refusal.lines[0])
+    if found.guarded:
+        words = "its address is private or this server's own, and outbound.allow_private does not name it"
+    return reply(451, found.refusal.enhanced.replace("5", "4", 1), f"relay {host}: {words}")
 
 
 def _relay_target(relay: Relay, ip: str, *, strict: bool) -> Target:

@@ -323,6 +323,15 @@ async def test_a_relay_takes_all_mail_after_login_over_verified_tls(rig: QueueRi
         assert len(mx.messages) == 1
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.7.7"])
+async def test_a_private_relay_names_the_key_that_allows_it(rig: QueueRig, host: str) -> None:
+    with_relay(rig, 25, host=host)
+    attempts = await send(rig, rig.courier(1), "b@anywhere.example")
+    assert attempts[0].status is DEFERRED
+    assert attempts[0].reply.lines[0].startswith(f"relay {host}: its address is private or this server's own")
+    assert "outbound.allow_private" in attempts[0].reply.lines[0]
+
+
 async def test_a_relay_without_verified_tls_never_hears_the_password(rig: QueueRig, tmp_path: Path) -> None:
     context = server_context(tmp_path)
     async with FakeMx(extensions=["STARTTLS", "AUTH PLAIN"], tls=context, login=("u", "p")) as mx:
