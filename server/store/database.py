@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -93,6 +93,7 @@ class Database:
         await self._backend.open()
         self._closing = False
         self._task = asyncio.create_task(self._committer(), name="committer")
+        self._task.add_done_callback(self._ended)
 
     async def close(self) -> None:
         """Commit what waits, then close."""
@@ -127,7 +128,7 @@ class Database:
             Unavailable: The store can't take writes now; nothing was changed, or the outcome is unknown.
             Whatever the unit raised: nothing of it was changed.
         """
-        if self._closing or self._task is None or len(self._queue) >= QUEUE_UNITS:
+        if self._closing or not self.alive or len(self._queue) >= QUEUE_UNITS:
             raise Unavailable
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._queue.append(PendingUnit(name, unit, future))  # type: ignore[arg-type]
@@ -145,11 +146,25 @@ class Database:
                     async with asyncio.timeout(IDLE_S):
                         await self._wake.wait()
                 except TimeoutError:
-                    await self._backend.idle()
+                    await self._tend(self._backend.idle)
                 continue
             batch = [self._queue.popleft() for _ in range(min(BATCH_UNITS, len(self._queue)))]
             await self._commit(batch)
-            await self._backend.settle()
+            await self._tend(self._backend.settle)
+
+    async def _tend(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Housekeeping between commits; its failure is logged and never ends the committer."""
+        try:
+            await work()
+        except Exception as error:
+            log.exception("store.upkeep_failed", error)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Nobody waits for a committer that is gone: the health probe restarts the process, callers hear it now."""
+        if task.cancelled() or task.exception() is not None:
+            log.error("store.committer_ended", error=str(None if task.cancelled() else task.exception())[:256])
+        while self._queue:
+            self._answer(self._queue.popleft(), Outcome(error=Unavailable()))
 
     async def _commit(self, batch: list[PendingUnit[object]]) -> None:
         started = self.busy_since = time.perf_counter()

@@ -199,3 +199,27 @@ async def test_an_in_list_and_a_parameter_still_to_come_share_a_statement(store:
         await store.write("put", lambda tx, key=key, value=value: _put(tx, key, value))
     rows = await store.read("in", lambda tx: tx.fetch(statement, {"b_least": "2"}))
     assert [row["key"] for row in rows] == ["b"]
+
+
+async def test_failing_housekeeping_does_not_end_the_committer(
+    store: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken() -> None:
+        raise RuntimeError("on purpose")
+
+    monkeypatch.setattr(store._backend, "settle", broken)
+    for key in ("a", "b"):
+        await store.write("put", lambda tx, key=key: _put(tx, key, "1"))
+    assert store.alive
+
+
+async def test_writes_do_not_wait_for_a_committer_that_is_gone(store: Database) -> None:
+    assert store._task is not None
+    waiting = asyncio.create_task(store.write("put", lambda tx: _put(tx, "a", "1")))
+    store._task.cancel()
+    with pytest.raises(Unavailable):
+        await waiting
+    with pytest.raises(Unavailable):
+        await store.write("put", lambda tx: _put(tx, "b", "1"))
+    await store._backend.close()
+    await store.open()
