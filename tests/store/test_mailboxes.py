@@ -141,6 +141,7 @@ def test_one_spelling(name: str, found: str) -> None:
         "a\\b",
         chr(0xD800),
         "a\u2028b",
+        "a\u202eb",
         "x" * (NAME_OCTETS_MAX + 1),
         "é" * 128,
         "/".join("x" * (LEVELS_MAX + 1)),

@@ -8,6 +8,8 @@ RFC 3501 §6.4.4, RFC 9051 §6.4.4 (BCC, BODY, CC, FROM, HEADER, SUBJECT, TEXT, 
 
 from __future__ import annotations
 
+import re
+
 from server.protocol.mime.encoded_words import decode_text
 from server.protocol.mime.headers import HeaderFields, split_header
 from server.protocol.mime.structure import Part, Structure
@@ -17,9 +19,24 @@ SEARCH_OCTETS_MAX = 4 * 1024 * 1024
 """Octets of transferred text decoded for one message."""
 
 
+_FOLD_CHARACTERS = 128 * 1024
+"""Characters that are split into words at a time: a word costs fifty octets beside its own."""
+_SPACE = re.compile(r"\s")
+
+
 def fold(text: str) -> str:
     """The form in which needles and texts are compared: case-folded, runs of white space one space."""
-    return " ".join(text.casefold().split())
+    text = text.casefold()
+    if len(text) <= _FOLD_CHARACTERS:
+        return " ".join(text.split())
+    pieces = []
+    start = 0
+    while start < len(text):
+        space = _SPACE.search(text, start + _FOLD_CHARACTERS)
+        end = space.start() if space is not None else len(text)
+        pieces.append(" ".join(text[start:end].split()))
+        start = end
+    return " ".join(filter(None, pieces))
 
 
 class MessageText:

@@ -24,6 +24,8 @@ LEVELS_MAX = 20
 MAILBOXES_MAX = 5000
 """Mailboxes of one account: a LIST of all stays a few milliseconds."""
 INBOX = "INBOX"
+_REFUSED = frozenset("*%\\\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Wildcards of LIST, the backslash, and controls that make a name look like another."""
 EVERY_UID = range(1, 2**32)
 DEFAULTS: tuple[tuple[str, SpecialUse], ...] = (
     (INBOX, SpecialUse.INBOX),
@@ -50,7 +52,7 @@ def normalise_name(name: str) -> str:
         raise InvalidInput("mailbox name is too long or too deep")
     if not all(level.strip() for level in levels):
         raise InvalidInput("mailbox name has an empty level")
-    if any(char in "*%\\" or unicodedata.category(char) in ("Cc", "Cs", "Co", "Cn", "Zl", "Zp") for char in name):
+    if any(char in _REFUSED or unicodedata.category(char) in ("Cc", "Cs", "Co", "Cn", "Zl", "Zp") for char in name):
         raise InvalidInput("mailbox name holds characters it can't have")
     return name
 

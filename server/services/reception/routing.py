@@ -63,6 +63,7 @@ class _Expansion:
     def __init__(self) -> None:
         self.accounts: dict[AccountId, LocalTarget] = {}
         self.forwards: dict[str, Address] = {}
+        self.expanded: set[str] = set()
         self.refusal: Reply | None = None
         self.tenant_id: TenantId | None = None
 
@@ -126,7 +127,9 @@ class Routing:
             found.refusal = INTERNAL_ONLY
         elif alias.address in path or len(path) >= ALIAS_DEPTH:
             found.refusal = LOOP
-        else:
+        elif alias.address not in found.expanded:
+            # Each alias once: aliases that share targets would multiply with every level.
+            found.expanded.add(alias.address)
             deeper = (*path, alias.address)
             for target in alias.targets:
                 await self._expand(_parsed(target), found, deeper, authenticated=authenticated, check_quota=check_quota)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from server.domain.address import Address
 from server.protocol.smtp.address import parse_address
 from server.services.identity.accounts import AccountChange
 from server.services.identity.aliases import NewAlias
+from server.services.identity.directory import Entry
 from server.services.identity.domain_aliases import NewDomainAlias
 from server.services.identity.domains import DomainChange
 from server.services.reception.routing import Route
@@ -69,6 +71,29 @@ async def test_an_alias_expands_to_accounts_and_outside_addresses_once_each(door
         ">eve@outside.example",
     ]
     assert len(_targets(await _route(doors, "all@example.org"))) == 3
+
+
+async def test_aliases_that_share_targets_are_expanded_once_each(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P5: 5 levels of 5 aliases, each with all of the next level, are 26 aliases and not 3,125 paths."""
+    identity = doors.identity
+    below = ["anna@example.org", "eve@outside.example"]
+    for level in range(5):
+        names = [f"l{level}n{number}@example.org" for number in range(5)]
+        for name in names:
+            await identity.aliases.create(identity.root, NewAlias(address=name, targets=below))
+        below = names
+    await identity.aliases.create(identity.root, NewAlias(address="top@example.org", targets=below))
+    looked_up = 0
+    lookup = identity.directory.lookup
+
+    async def counted(address: Address) -> Entry:
+        nonlocal looked_up
+        looked_up += 1
+        return await lookup(address)
+
+    monkeypatch.setattr(identity.directory, "lookup", counted)
+    assert _targets(await _route(doors, "top@example.org")) == ["anna@example.org", ">eve@outside.example"]
+    assert looked_up < 200
 
 
 async def test_an_internal_alias_is_closed_to_the_world(doors: Doors) -> None:
