@@ -91,6 +91,8 @@ class Routing:
             check_quota: Refuse a full mailbox; off once the mail has been accepted.
         """
         domain = await self._directory.domain(address.domain)
+        if domain is None and self._is_host_postmaster(address):
+            address, domain = await self._host_postmaster(address)
         if domain is None:
             return Route(local=False, refusal=RELAY_DENIED)
         found = _Expansion()
@@ -103,6 +105,20 @@ class Routing:
                 forwards=tuple(found.forwards.values()),
             )
         return Route(local=True, tenant_id=domain.domain.tenant_id, refusal=found.refusal or UNKNOWN)
+
+    def _is_host_postmaster(self, address: Address) -> bool:
+        hostname = self._settings().server.hostname.lower()
+        return address.domain == hostname and address.local.casefold() == "postmaster"
+
+    async def _host_postmaster(self, address: Address) -> tuple[Address, DomainFacts | None]:
+        """The postmaster of the nearest domain of ours above the host's name (RFC 5321 §4.5.1)."""
+        name = address.domain
+        while "." in name:
+            name = name.partition(".")[2]
+            domain = await self._directory.domain(name)
+            if domain is not None:
+                return Address(address.local, name), domain
+        return address, None
 
     async def _expand(
         self, address: Address, found: _Expansion, path: tuple[str, ...], *, authenticated: bool, check_quota: bool

@@ -58,6 +58,17 @@ async def test_what_nobody_owns_is_refused(doors: Doors, address: str, code: int
     assert (refusal.code, refusal.enhanced) == (code, enhanced)
 
 
+async def test_the_hosts_own_postmaster_is_that_of_the_domain_above(doors: Doors) -> None:
+    """RFC 5321 §4.5.1: `RCPT TO:<Postmaster>`, which the edge completes with the host's name, is always taken."""
+    server = msgspec.structs.replace(doors.live[0].server, hostname="mx.eu.example.org")
+    doors.set(server=server)
+    assert _targets(await _route(doors, "Postmaster@mx.eu.example.org")) == ["Postmaster@example.org"]
+    for address in ("anna@mx.eu.example.org", "postmaster@eu.example.org", "postmaster@mx.elsewhere.example"):
+        assert not (await _route(doors, address)).local
+    doors.set(server=msgspec.structs.replace(server, hostname="mx.elsewhere.example"))
+    assert not (await _route(doors, "postmaster@mx.elsewhere.example")).local
+
+
 async def test_an_alias_expands_to_accounts_and_outside_addresses_once_each(doors: Doors) -> None:
     identity = doors.identity
     await identity.account("ben@example.org")
