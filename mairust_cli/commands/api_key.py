@@ -45,7 +45,9 @@ def list_(ctx: typer.Context) -> None:
 def add(
     ctx: typer.Context,
     name: Annotated[str, typer.Option("--name", help="What the key is for.")],
-    scopes: Annotated[list[str], typer.Option("--scopes", metavar="A,B", help="read, write, send, admin, or single ones as queue:write.")],
+    scopes: Annotated[
+        list[str], typer.Option("--scopes", metavar="A,B", help="read, write, send, admin, or one such as mail:send.")
+    ],
     expires: Annotated[str | None, typer.Option("--expires", metavar="DATE|SPAN", help="2027-01-01 or 90d.")] = None,
     networks: Annotated[
         list[str] | None, typer.Option("--network", metavar="CIDR", help="Usable from here only.")
