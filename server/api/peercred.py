@@ -2,6 +2,7 @@
 
 - The head of a request has 10 s and 64 KiB; lines end in CRLF, never in a bare LF; Content-Length and
   Transfer-Encoding together, or twice, end the connection (RFC 9112 §2.2, §6.1, §6.3).
+- A chunked body whose chunks are many and small ends the connection: each chunk costs as much as a field.
 - At most `CONNECTIONS_MAX` connections a server, so that descriptors are left for mail and the database.
 - Nothing is read behind a request before its answer: no pipelining, no second request out of one body; an upgrade is
   never offered.
@@ -26,6 +27,11 @@ HEAD_OCTETS_MAX = 64 * 1024
 HEAD_TIMEOUT_S = 10.0
 FIELDS_MAX = 100
 CONNECTIONS_MAX = 500
+SLICE_OCTETS = 4096
+"""Octets of a body that are read before its chunks are looked at."""
+CHUNK_SLACK = 16 * 1024
+CHUNK_SHARE = 64
+"""Framing of a chunked body may be `CHUNK_SLACK` octets and this part of the body."""
 BODY_IDLE_S = 30.0
 BODY_TOTAL_S = 300.0
 SO_PEERGROUPS = 59
@@ -35,14 +41,29 @@ _LENGTHS = re.compile(rb"content-length[ \t]*:[^,]*,", re.IGNORECASE)
 _HEAD_END = b"\r\n\r\n"
 
 
+class _Connection(h11.Connection):
+    """Counts the octets of the request's body."""
+
+    body_octets = 0
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        event = super().next_event()
+        if isinstance(event, h11.Data):
+            self.body_octets += len(event.data)
+        return event
+
+
 class HttpProtocol(H11Protocol):
     """One TCP connection."""
 
+    conn: _Connection
     _head: bytearray
+    _wire_octets: int = 0
     _deadline: asyncio.TimerHandle | None = None
     _body_started_s: float = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.conn = _Connection(h11.SERVER, self.config.h11_max_incomplete_event_size or HEAD_OCTETS_MAX)
         super().connection_made(transport)
         self._head = bytearray()
         if len(self.connections) > CONNECTIONS_MAX:
@@ -80,6 +101,7 @@ class HttpProtocol(H11Protocol):
         rest, self._head = bytes(self._head[len(head) :]), bytearray()
         self._forget_deadline()
         self._body_started_s = self.loop.time()
+        self._wire_octets = self.conn.body_octets = 0
         super().data_received(head)
         if self._reads() is h11.SEND_BODY:
             self._expect(BODY_IDLE_S)
@@ -100,16 +122,30 @@ class HttpProtocol(H11Protocol):
     def _behind_head(self, data: bytes) -> None:
         """Read the body; whatever comes behind it is dropped, and the connection ends with the answer."""
         if self._reads() is h11.SEND_BODY:
-            super().data_received(data)
+            data = self._body(data)
             if self._reads() is h11.SEND_BODY:
                 left = BODY_TOTAL_S - (self.loop.time() - self._body_started_s)
                 self._expect(max(0.0, min(BODY_IDLE_S, left)))
                 return
             self._forget_deadline()
-            if not self.conn.trailing_data[0]:
+            if not data and not self.conn.trailing_data[0]:
                 return
         if self.cycle is not None:
             self.cycle.keep_alive = False
+
+    def _body(self, data: bytes) -> bytes:
+        """Read a piece of the body; returns what lies behind its end."""
+        for start in range(0, len(data), SLICE_OCTETS):
+            part = data[start : start + SLICE_OCTETS]
+            super().data_received(part)
+            self._wire_octets += len(part)
+            framing = self._wire_octets - self.conn.body_octets
+            if framing > CHUNK_SLACK + self.conn.body_octets // CHUNK_SHARE:
+                self._refuse(400, "the chunks of the body are too small")
+                return b""
+            if self._reads() is not h11.SEND_BODY:
+                return data[start + len(part) :]
+        return b""
 
     def _reads(self) -> object:
         """Where h11 is in the client's request."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -106,6 +107,32 @@ async def test_connections_are_limited(api: Api, monkeypatch: pytest.MonkeyPatch
 async def test_two_lengths_in_one_field_are_two_lengths(api: Api) -> None:
     answer = await api.raw(b"GET /health HTTP/1.1\r\nHost: x\r\nContent-Length: 2, 2\r\n\r\n{}")
     assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+async def test_a_body_of_tiny_chunks_ends_the_connection(api: Api) -> None:
+    """Six octets on the wire for one of the body cost six microseconds each."""
+    head = b"POST /api/v1/domains HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer "
+    head += (await api.key("domains:write")).encode() + b"\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for chunk in (b"1\r\n \r\n", b"1;" + b"x" * 2000 + b"\r\n \r\n"):
+        started = time.process_time()
+        answer = b""
+        # What is still on its way may reset the connection before its end is read.
+        with contextlib.suppress(ConnectionError):
+            answer = await api.raw(head + chunk * (MIB // len(chunk)) + b"0\r\n\r\n")
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
+        assert time.process_time() - started < 0.5
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+async def test_a_chunked_body_is_read_whole(api: Api, size: int) -> None:
+    body = b'{"name": "' + b"x" * (300 if size < 100_000 else 200_000) + b'"}'
+    pieces = [body[at : at + size] for at in range(0, len(body), size)]
+    key = await api.key("domains:write")
+    wire = b"POST /api/v1/domains HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer "
+    wire += key.encode() + b"\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    wire += b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+    answer = await api.raw(wire)
+    assert answer.startswith(b"HTTP/1.1 422 "), answer[:200]
 
 
 @pytest.mark.parametrize(
