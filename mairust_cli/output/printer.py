@@ -20,6 +20,7 @@ from mairust_cli.output import times
 from mairust_cli.output.escape import json_text, safe
 from mairust_cli.output.table import Column, Row, fitted, plain_cell, table_cell, table_lines
 
+ERROR_CHARACTERS = 2000
 TABLE_ROWS = 200
 _SYMBOLS = {"ok": ("✓", "ok", "32"), "warning": ("!", "warn", "33"), "error": ("✗", "FAIL", "31")}
 
@@ -152,8 +153,8 @@ class Printer:
             problem: dict[str, object] = dict(error.problem) if error.problem is not None else made_up
             self._write(self._err, json_text(problem) + "\n")
             return
-        first = self.paint(f"error: {safe(error.what)}", "31", stream=self._err)
-        self._write(self._err, f"{first}\n{safe(error.why)}\ntry: {safe(error.hint or hint)}\n")
+        first = self.paint(f"error: {safe(_cut(error.what))}", "31", stream=self._err)
+        self._write(self._err, f"{first}\n{safe(_cut(error.why))}\ntry: {safe(_cut(error.hint or hint))}\n")
 
     def page(self, lines: Sequence[str]) -> None:
         """Print long output through the pager when a person reads it and it does not fit."""
@@ -276,6 +277,11 @@ def _record_cells(key: str, value: object, prefix: str = "") -> list[list[str]]:
     if isinstance(value, str) and (key.endswith("_at") or key in ("time", "at", "not_after")):
         return [[label, safe(times.local_iso(value)) or "-"]]
     return [[label, plain_cell(value) or "-"]]
+
+
+def _cut(text: str) -> str:
+    """A line of an error; what it repeats of the input may be of any length."""
+    return text if len(text) <= ERROR_CHARACTERS else f"{text[:ERROR_CHARACTERS]}..."
 
 
 def _inline(item: object) -> str:

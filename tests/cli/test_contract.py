@@ -319,3 +319,11 @@ def test_no_arguments_make_a_traceback(arguments: list[str], mairust: Mairust) -
     assert "Traceback" not in result.err + result.out
     assert "unexpected way" not in result.err, result.err
     assert result.code in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 130)
+
+
+@pytest.mark.parametrize("typed", [["x" * 100_000], ["trace", "x" * 100_000], ["queue", "show", "\x1b]0;" * 20_000]])
+def test_an_error_repeats_little_of_what_was_typed(typed: list[str], mairust: Mairust) -> None:
+    result = mairust(*typed)
+    assert result.code != 0
+    assert len(result.err) < 20_000
+    assert "\x1b" not in result.err
