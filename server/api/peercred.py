@@ -34,6 +34,8 @@ CHUNK_SHARE = 64
 """Framing of a chunked body may be `CHUNK_SLACK` octets and this part of the body."""
 BODY_IDLE_S = 30.0
 BODY_TOTAL_S = 300.0
+WRITE_S = 60.0
+"""Time a client has to read on once our buffers are full (reliability.md §4.11)."""
 SO_PEERGROUPS = 59
 GROUPS_OCTETS_MAX = 1024
 _BARE_LF = re.compile(rb"(?<!\r)\n")
@@ -60,6 +62,7 @@ class HttpProtocol(H11Protocol):
     _head: bytearray
     _wire_octets: int = 0
     _deadline: asyncio.TimerHandle | None = None
+    _write_deadline: asyncio.TimerHandle | None = None
     _body_started_s: float = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -76,7 +79,16 @@ class HttpProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_deadline()
+        self._forget_write_deadline()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._write_deadline = self.loop.call_later(WRITE_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._forget_write_deadline()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -159,6 +171,11 @@ class HttpProtocol(H11Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _forget_write_deadline(self) -> None:
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+            self._write_deadline = None
 
     def _late(self) -> None:
         if self._head or self._reads() is h11.SEND_BODY:

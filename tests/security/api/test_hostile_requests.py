@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -87,6 +88,33 @@ async def test_a_revoked_key_loses_its_streams(api: Api, monkeypatch: pytest.Mon
         await reader.readuntil(b": events\n\n")
         assert (await api.unix("DELETE", f"/api/v1/api-keys/{key_id}")).status == 204
         assert b": unauthenticated" in await reader.readuntil(b": unauthenticated")
+
+
+async def test_a_client_that_never_reads_is_dropped(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T15: an answer that nobody takes holds its connection for a minute, not for ever."""
+    plain = peercred.HttpProtocol.connection_made
+
+    def with_small_buffer(self: peercred.HttpProtocol, transport: asyncio.Transport) -> None:
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        plain(self, transport)
+
+    monkeypatch.setattr(peercred.HttpProtocol, "connection_made", with_small_buffer)
+    monkeypatch.setattr(peercred, "WRITE_S", 0.1)
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setblocking(False)
+    loop = asyncio.get_running_loop()
+    with sock:
+        await loop.sock_connect(sock, ("127.0.0.1", api.port))
+        request = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"
+        await loop.sock_sendall(sock, request)
+        await asyncio.sleep(0.4)
+        size = 0
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(10):
+                while data := await loop.sock_recv(sock, 65536):
+                    size += len(data)
+    assert 0 < size < 1_000_000
 
 
 async def test_connections_are_limited(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
