@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -42,13 +43,13 @@ class View(Screen[None]):
         yield Static(id="banner")
         yield Footer(show_command_palette=False, compact=True)
 
+    @abstractmethod
     def body(self) -> ComposeResult:
         """The rows between the tabs and the footer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def show(self, snapshot: Snapshot) -> None:
         """Paint new data."""
-        raise NotImplementedError
 
     def on_mount(self) -> None:
         self.set_interval(1, self.paint)
