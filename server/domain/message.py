@@ -72,6 +72,9 @@ class Rendered:
         message_id_header: With its angle brackets, at most 998 octets; None when the message has none.
         sent_at: The Date field as an aware UTC instant, or None.
         preview: The first 256 characters of readable text.
+        references: Message ids of References and In-Reply-To, oldest first, the last 50, separated by spaces.
+        base_subject: The subject without reply and forward marks, case-folded (RFC 5256 §2.1).
+        list_id: The List-Id field's identifier in lower case (RFC 2919).
     """
 
     envelope: bytes
@@ -84,6 +87,9 @@ class Rendered:
     sent_at: datetime | None
     preview: str
     has_attachments: bool
+    references: str = ""
+    base_subject: str = ""
+    list_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,13 @@ def _take(dialect_insert: type[sqlite.Insert] | type[postgresql.Insert]) -> sqli
 
 _TAKE = prepared(_take(sqlite.Insert), postgres=_take(postgresql.Insert))
 _DROP = prepared(delete(leases).where(leases.c.name == bindparam("b_name"), leases.c.owner == bindparam("b_owner")))
+_DROP_FORMER = prepared(
+    delete(leases).where(
+        leases.c.name.startswith(bindparam("b_prefix"), autoescape=False),
+        leases.c.owner.startswith(bindparam("b_host"), autoescape=False),
+        leases.c.owner != bindparam("b_owner"),
+    )
+)
 
 
 async def take(tx: Transaction, *, name: str, owner: str, span_us: int) -> bool:
@@ -37,3 +44,8 @@ async def take(tx: Transaction, *, name: str, owner: str, span_us: int) -> bool:
 async def drop(tx: Transaction, *, name: str, owner: str) -> None:
     """Give a lease back; nothing happens when it is not ours."""
     await tx.execute(_DROP, {"b_name": name, "b_owner": owner})
+
+
+async def drop_former(tx: Transaction, *, prefix: str, host: str, owner: str) -> None:
+    """Free the leases of one kind that a former life of this host held; owners are `HOST/LIFE`."""
+    await tx.execute(_DROP_FORMER, {"b_prefix": prefix, "b_host": f"{host}/", "b_owner": owner})

@@ -53,6 +53,7 @@ async def add_account(database: Database, address: str, *, quota: int = 0) -> Ac
                 subaddressing=1,
                 require_tls_in=0,
                 require_tls_out=0,
+                quota_octets=0,
                 **life,
             )
         )
@@ -68,6 +69,9 @@ async def add_account(database: Database, address: str, *, quota: int = 0) -> Ac
                 quota_octets=quota,
                 used_octets=0,
                 modseq=0,
+                filter_version=0,
+                quota_warned=0,
+                forward=None,
                 credential_version=1,
                 **life,
             )

@@ -113,6 +113,7 @@ async def insert(tx: Transaction, domain: Domain) -> None:
             "max_message_size": domain.max_message_size,
             "require_tls_in": int(domain.require_tls_in),
             "require_tls_out": int(domain.require_tls_out),
+            "quota_octets": 0,
             "created_at": to_us(domain.created_at),
             "updated_at": to_us(domain.updated_at),
             "revision": domain.revision,

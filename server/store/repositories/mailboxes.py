@@ -88,6 +88,7 @@ async def insert(tx: Transaction, mailbox: Mailbox) -> None:
             "unseen": mailbox.unseen,
             "size_octets": mailbox.size_octets,
             "modseq": mailbox.modseq,
+            "purged_modseq": 0,
             "created_at": tx.now_us,
             "deleted_at": None,
         },

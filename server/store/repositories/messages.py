@@ -199,6 +199,13 @@ async def insert_email(
             "sender": rendered.sender,
             "recipients": rendered.recipients,
             "message_id_header": rendered.message_id_header,
+            "thread_references": rendered.references,
+            "base_subject": rendered.base_subject,
+            "list_id": rendered.list_id,
+            "thread_id": None,
+            "category": None,
+            "category_source": None,
+            "category_confidence": None,
             "preview": rendered.preview,
             "has_attachments": int(rendered.has_attachments),
             "envelope": rendered.envelope,
@@ -218,7 +225,7 @@ async def insert(
 ) -> None:
     """Insert message rows; their UIDs must have been taken in this transaction."""
     for state in states:
-        await tx.insert(_INSERT, _insert_params(account_id, mailbox_id, modseq, state))
+        await tx.insert(_INSERT, _insert_params(account_id, mailbox_id, modseq, state) | {"saved_at": tx.now_us})
 
 
 async def load(

@@ -39,6 +39,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_audit")),
     )
     op.create_table(
+        "bans",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("network", sa.Text(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("made_by", sa.Text(), nullable=False),
+        sa.Column("strikes", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_bans")),
+    )
+    op.create_index(op.f("ix_bans_expires_at"), "bans", ["expires_at"], unique=False)
+    op.create_table(
         "blobs",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("size_octets", sa.BigInteger(), nullable=False),
@@ -131,6 +144,17 @@ def upgrade() -> None:
         sa.UniqueConstraint("tenant_id", "domain", name=op.f("uq_pauses_tenant_id_domain")),
     )
     op.create_table(
+        "search_documents",
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("email_id", sa.Text(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("indexed_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_search_documents")),
+        sa.UniqueConstraint("email_id", name=op.f("uq_search_documents_email_id")),
+    )
+    op.create_index("ix_search_documents_account_id", "search_documents", ["account_id"], unique=False)
+    op.create_table(
         "tenants",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -167,6 +191,22 @@ def upgrade() -> None:
         sa.UniqueConstraint("lookup", name=op.f("uq_api_keys_lookup")),
     )
     op.create_table(
+        "categories",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("colour", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("priority", sa.BigInteger(), nullable=False),
+        sa.Column("enabled", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_categories_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_categories")),
+        sa.UniqueConstraint("tenant_id", "name", name=op.f("uq_categories_tenant_id_name")),
+    )
+    op.create_table(
         "domains",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("tenant_id", sa.Text(), nullable=False),
@@ -177,6 +217,7 @@ def upgrade() -> None:
         sa.Column("max_message_size", sa.BigInteger(), nullable=True),
         sa.Column("require_tls_in", sa.BigInteger(), nullable=False),
         sa.Column("require_tls_out", sa.BigInteger(), nullable=False),
+        sa.Column("quota_octets", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.Column("revision", sa.BigInteger(), nullable=False),
@@ -185,6 +226,30 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_domains")),
         sa.UniqueConstraint("name", name=op.f("uq_domains_name")),
     )
+    op.create_table(
+        "jobs",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=True),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("parameters", sa.Text(), nullable=False),
+        sa.Column("sealed_secret", sa.LargeBinary(), nullable=True),
+        sa.Column("progress", sa.Text(), nullable=False),
+        sa.Column("done", sa.BigInteger(), nullable=False),
+        sa.Column("total", sa.BigInteger(), nullable=True),
+        sa.Column("errors", sa.Text(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("lease_owner", sa.Text(), nullable=True),
+        sa.Column("lease_until", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("started_at", sa.BigInteger(), nullable=True),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("finished_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_jobs_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
+    )
+    op.create_index("ix_jobs_status_created_at", "jobs", ["status", "created_at"], unique=False)
     op.create_table(
         "queued_messages",
         sa.Column("id", sa.Text(), nullable=False),
@@ -210,6 +275,36 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_queued_messages_blob_id"), "queued_messages", ["blob_id"], unique=False)
     op.create_table(
+        "sieve_scripts",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=True),
+        sa.Column("place", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("octets", sa.LargeBinary(), nullable=False),
+        sa.Column("active", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_sieve_scripts_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sieve_scripts")),
+        sa.UniqueConstraint("account_id", "name", name=op.f("uq_sieve_scripts_account_id_name")),
+    )
+    op.create_table(
+        "tags",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("keyword", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("colour", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_tags_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tags")),
+        sa.UniqueConstraint("tenant_id", "keyword", name=op.f("uq_tags_tenant_id_keyword")),
+    )
+    op.create_table(
         "accounts",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("tenant_id", sa.Text(), nullable=False),
@@ -222,6 +317,9 @@ def upgrade() -> None:
         sa.Column("used_octets", sa.BigInteger(), nullable=False),
         sa.Column("modseq", sa.BigInteger(), nullable=False),
         sa.Column("credential_version", sa.BigInteger(), nullable=False),
+        sa.Column("filter_version", sa.BigInteger(), nullable=False),
+        sa.Column("quota_warned", sa.BigInteger(), nullable=False),
+        sa.Column("forward", sa.Text(), nullable=True),
         sa.Column("last_login_at", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
@@ -326,6 +424,29 @@ def upgrade() -> None:
     op.create_index(op.f("ix_queued_recipients_queue_id"), "queued_recipients", ["queue_id"], unique=False)
     op.create_index("ix_queued_recipients_status_due_at", "queued_recipients", ["status", "due_at"], unique=False)
     op.create_table(
+        "app_passwords",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("secret_sha256", sa.Text(), nullable=False),
+        sa.Column("scram_salt", sa.LargeBinary(), nullable=False),
+        sa.Column("scram_iterations", sa.BigInteger(), nullable=False),
+        sa.Column("scram_stored_key", sa.LargeBinary(), nullable=False),
+        sa.Column("scram_server_key", sa.LargeBinary(), nullable=False),
+        sa.Column("protocols", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
+        sa.Column("last_used_at", sa.BigInteger(), nullable=True),
+        sa.Column("last_used_ip", sa.Text(), nullable=True),
+        sa.Column("last_used_protocol", sa.Text(), nullable=True),
+        sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_app_passwords_account_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_app_passwords_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_app_passwords")),
+    )
+    op.create_index(op.f("ix_app_passwords_account_id"), "app_passwords", ["account_id"], unique=False)
+    op.create_table(
         "attempts",
         sa.Column("delivery_id", sa.Text(), nullable=False),
         sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -367,6 +488,13 @@ def upgrade() -> None:
         sa.Column("sender", sa.Text(), nullable=False),
         sa.Column("recipients", sa.Text(), nullable=False),
         sa.Column("message_id_header", sa.Text(), nullable=True),
+        sa.Column("thread_references", sa.Text(), nullable=False),
+        sa.Column("base_subject", sa.Text(), nullable=False),
+        sa.Column("list_id", sa.Text(), nullable=True),
+        sa.Column("thread_id", sa.Text(), nullable=True),
+        sa.Column("category", sa.Text(), nullable=True),
+        sa.Column("category_source", sa.Text(), nullable=True),
+        sa.Column("category_confidence", sa.BigInteger(), nullable=True),
         sa.Column("preview", sa.Text(), nullable=False),
         sa.Column("has_attachments", sa.BigInteger(), nullable=False),
         sa.Column("envelope", sa.LargeBinary(), nullable=False),
@@ -378,6 +506,26 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_emails")),
     )
     op.create_index(op.f("ix_emails_blob_id"), "emails", ["blob_id"], unique=False)
+    op.create_index(op.f("ix_emails_thread_id"), "emails", ["thread_id"], unique=False)
+    op.create_table(
+        "filter_rules",
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("rules", sa.Text(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_filter_rules_account_id")),
+        sa.PrimaryKeyConstraint("account_id", name=op.f("pk_filter_rules")),
+    )
+    op.create_table(
+        "imported_messages",
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("message_id", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_imported_messages_account_id")),
+        sa.PrimaryKeyConstraint("account_id", "source", "key", name=op.f("pk_imported_messages")),
+    )
     op.create_table(
         "mailboxes",
         sa.Column("id", sa.Text(), nullable=False),
@@ -392,11 +540,84 @@ def upgrade() -> None:
         sa.Column("unseen", sa.BigInteger(), nullable=False),
         sa.Column("size_octets", sa.BigInteger(), nullable=False),
         sa.Column("modseq", sa.BigInteger(), nullable=False),
+        sa.Column("purged_modseq", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("deleted_at", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_mailboxes_account_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_mailboxes")),
         sa.UniqueConstraint("account_id", "name", name=op.f("uq_mailboxes_account_id_name")),
+    )
+    op.create_table(
+        "metadata_entries",
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("mailbox_id", sa.Text(), nullable=False),
+        sa.Column("entry", sa.Text(), nullable=False),
+        sa.Column("value", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_metadata_entries_account_id")),
+        sa.PrimaryKeyConstraint("account_id", "mailbox_id", "entry", name=op.f("pk_metadata_entries")),
+    )
+    op.create_table(
+        "sender_categories",
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("category", sa.Text(), nullable=False),
+        sa.Column("corrections", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_sender_categories_account_id")),
+        sa.PrimaryKeyConstraint("account_id", "address", name=op.f("pk_sender_categories")),
+    )
+    op.create_table(
+        "sieve_duplicates",
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_sieve_duplicates_account_id")),
+        sa.PrimaryKeyConstraint("account_id", "key", name=op.f("pk_sieve_duplicates")),
+    )
+    op.create_index(op.f("ix_sieve_duplicates_until"), "sieve_duplicates", ["until"], unique=False)
+    op.create_table(
+        "threads",
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("message_id_header", sa.Text(), nullable=False),
+        sa.Column("base_subject", sa.Text(), nullable=False),
+        sa.Column("thread_id", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_threads_account_id")),
+        sa.PrimaryKeyConstraint("account_id", "message_id_header", "base_subject", name=op.f("pk_threads")),
+    )
+    op.create_table(
+        "vacation_replies",
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("handle", sa.Text(), nullable=False),
+        sa.Column("sender", sa.Text(), nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_vacation_replies_account_id")),
+        sa.PrimaryKeyConstraint("account_id", "handle", "sender", name=op.f("pk_vacation_replies")),
+    )
+    op.create_index(op.f("ix_vacation_replies_until"), "vacation_replies", ["until"], unique=False)
+    op.create_table(
+        "vacations",
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("enabled", sa.BigInteger(), nullable=False),
+        sa.Column("starts_at", sa.BigInteger(), nullable=True),
+        sa.Column("ends_at", sa.BigInteger(), nullable=True),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("html", sa.Text(), nullable=True),
+        sa.Column("days", sa.BigInteger(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_vacations_account_id")),
+        sa.PrimaryKeyConstraint("account_id", name=op.f("pk_vacations")),
+    )
+    op.create_table(
+        "mailbox_grants",
+        sa.Column("mailbox_id", sa.Text(), nullable=False),
+        sa.Column("identifier", sa.Text(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("rights", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["mailbox_id"], ["mailboxes.id"], name=op.f("fk_mailbox_grants_mailbox_id")),
+        sa.PrimaryKeyConstraint("mailbox_id", "identifier", name=op.f("pk_mailbox_grants")),
     )
     op.create_table(
         "messages",
@@ -410,6 +631,7 @@ def upgrade() -> None:
         sa.Column("flags", sa.BigInteger(), nullable=False),
         sa.Column("keywords", sa.Text(), nullable=False),
         sa.Column("internal_date", sa.BigInteger(), nullable=False),
+        sa.Column("saved_at", sa.BigInteger(), nullable=False),
         sa.Column("size_octets", sa.BigInteger(), nullable=False),
         sa.Column("expunged_at", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["email_id"], ["emails.id"], name=op.f("fk_messages_email_id")),
