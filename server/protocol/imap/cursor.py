@@ -31,13 +31,18 @@ class ImapSyntaxError(Exception):
 
 
 class Cursor:
-    """Reads one command from left to right."""
+    """Reads one command from left to right.
 
-    __slots__ = ("data", "pos")
+    Attributes:
+        utf8: Whether the client speaks UTF-8: names are not modified UTF-7 then (RFC 6855 §3, RFC 9051 §5.1).
+    """
 
-    def __init__(self, data: bytes, pos: int = 0) -> None:
+    __slots__ = ("data", "pos", "utf8")
+
+    def __init__(self, data: bytes, pos: int = 0, *, utf8: bool = False) -> None:
         self.data = data
         self.pos = pos
+        self.utf8 = utf8
 
     @property
     def at_end(self) -> bool:

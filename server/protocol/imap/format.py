@@ -30,9 +30,12 @@ def format_astring(data: bytes) -> bytes:
     return format_string(data)
 
 
-def format_mailbox(name: str) -> bytes:
-    """mailbox: the name in modified UTF-7."""
-    return format_astring(encode_utf7(name))
+def format_mailbox(name: str, *, utf8: bool = False) -> bytes:
+    """mailbox: the name in modified UTF-7, or as quoted UTF-8 for clients that speak it (RFC 6855 §3)."""
+    if not utf8:
+        return format_astring(encode_utf7(name))
+    data = name.encode("utf-8")
+    return format_astring(data) if data.isascii() else b'"' + _SPECIAL.sub(rb"\\\1", data) + b'"'
 
 
 def format_status_line(tag: bytes, status: bytes, text: str, code: bytes = b"") -> bytes:

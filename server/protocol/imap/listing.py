@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from server.protocol.imap.cursor import Cursor, ImapSyntaxError
-from server.protocol.imap.utf7 import decode_utf7
+from server.protocol.imap.names import decode_name, parse_mailbox
 
 DELIMITER = "/"
 PATTERNS_MAX = 20
@@ -25,6 +25,10 @@ class StatusItem(StrEnum):
     UNSEEN = "UNSEEN"
     SIZE = "SIZE"
     APPENDLIMIT = "APPENDLIMIT"
+    HIGHESTMODSEQ = "HIGHESTMODSEQ"
+    MAILBOXID = "MAILBOXID"
+    DELETED = "DELETED"
+    DELETED_STORAGE = "DELETED-STORAGE"
 
 
 class ListSelect(StrEnum):
@@ -95,13 +99,13 @@ def parse_list(cursor: Cursor) -> List:
     cursor.space()
     extended = cursor.peek() == b"("
     select = _select(cursor) if extended else frozenset()
-    reference = _name(cursor.astring())
+    reference = parse_mailbox(cursor)
     cursor.space()
     if cursor.take_if(b"("):
         extended = True
         patterns = _patterns(cursor)
     else:
-        patterns = (_pattern(cursor.list_mailbox()),)
+        patterns = (_pattern(cursor),)
     returns: frozenset[ListReturn] = frozenset()
     status: tuple[StatusItem, ...] = ()
     if cursor.take_if(b" "):
@@ -113,9 +117,9 @@ def parse_list(cursor: Cursor) -> List:
 def parse_lsub(cursor: Cursor) -> List:
     """lsub = "LSUB" SP mailbox SP list-mailbox (RFC 3501 §6.3.9)"""
     cursor.space()
-    reference = _name(cursor.astring())
+    reference = parse_mailbox(cursor)
     cursor.space()
-    return List(reference, (_pattern(cursor.list_mailbox()),))
+    return List(reference, (_pattern(cursor),))
 
 
 def parse_status_items(cursor: Cursor) -> tuple[StatusItem, ...]:
@@ -175,27 +179,18 @@ def _returns(cursor: Cursor) -> tuple[frozenset[ListReturn], tuple[StatusItem, .
 def _patterns(cursor: Cursor) -> tuple[str, ...]:
     patterns: list[str] = []
     for _ in range(PATTERNS_MAX):
-        patterns.append(_pattern(cursor.list_mailbox()))
+        patterns.append(_pattern(cursor))
         if cursor.take_if(b")"):
             return tuple(patterns)
         cursor.space()
     raise ImapSyntaxError("too many patterns")
 
 
-def _pattern(data: bytes) -> str:
+def _pattern(cursor: Cursor) -> str:
+    data = cursor.list_mailbox()
     if len(data) > PATTERN_MAX:
         raise ImapSyntaxError("pattern too long")
-    return _name(data)
-
-
-def _name(data: bytes) -> str:
-    """Decode a name or pattern; the wildcards are ASCII and stay what they are."""
-    if data.isascii():
-        return decode_utf7(data)
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise ImapSyntaxError("mailbox name is not text") from None
+    return decode_name(data, utf8=cursor.utf8)
 
 
 def _tokens(text: str) -> list[str]:
