@@ -18,6 +18,7 @@ class Mailbox:
         name: The full path in NFC, levels joined by DELIMITER.
         recent_uid: UIDs below it were \\Recent in an earlier session.
         modseq: The highest modseq of any of its messages.
+        purged_modseq: Rows of messages expunged up to here may be gone.
     """
 
     id: MailboxId
@@ -32,3 +33,4 @@ class Mailbox:
     unseen: int
     size_octets: int
     modseq: ModSeq
+    purged_modseq: ModSeq = ModSeq(0)

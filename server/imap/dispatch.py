@@ -41,6 +41,7 @@ from server.protocol.imap.commands import (
 )
 from server.protocol.imap.listing import List
 from server.protocol.imap.search import Search
+from server.protocol.imap.select import Select
 from server.telemetry.log import get_logger
 
 log = get_logger("imap")
@@ -95,6 +96,8 @@ async def _run(session: Session, tagged: Tagged) -> Result | None:
             return await _word(session, command, tagged.tag)
         case OnMailbox():
             return await _on_mailbox(session, command)
+        case Select():
+            return await do_select(session, command)
         case Login():
             return await do_login(session, command)
         case Authenticate():
@@ -153,10 +156,6 @@ async def _word(session: Session, word: Word, tag: bytes) -> Result | None:
 
 async def _on_mailbox(session: Session, command: OnMailbox) -> Result:
     match command.verb:
-        case MailboxVerb.SELECT:
-            return await do_select(session, command.mailbox, read_only=False)
-        case MailboxVerb.EXAMINE:
-            return await do_select(session, command.mailbox, read_only=True)
         case MailboxVerb.CREATE:
             return await do_create(session, command.mailbox)
         case MailboxVerb.DELETE:

@@ -4,17 +4,19 @@
 - EXPUNGE lines go from the highest number down, then EXISTS, then FLAGS and FETCH lines: each number is right when the
   client reads it.
 - A change the session made itself, and has answered, is not told twice.
+- `told_modseq` never is ahead of what the client was told: a client may keep it for its next QRESYNC (RFC 7162 §3.2.5).
 """
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from server.domain.ids import ModSeq, Uid
+from server.imap.modes import SessionModes
 from server.protocol.imap.flags import SYSTEM_NAMES, format_flags, format_keywords
-from server.protocol.imap.sequence import SequenceSet, positions
+from server.protocol.imap.sequence import SequenceSet, format_uid_set, positions, runs
 from server.services.mailstore.sync import Change, MailboxView
 
 FLAG_LISTS_MAX = 500
@@ -24,12 +26,16 @@ FLAG_LISTS_MAX = 500
 class SelectedMailbox:
     """One session's picture of a shared view."""
 
-    def __init__(self, *, read_only: bool, wake: Callable[[], None]) -> None:
+    def __init__(self, *, read_only: bool, modes: SessionModes, wake: Callable[[], None]) -> None:
         self.read_only = read_only
+        self._modes = modes
         self._wake = wake
         self._view: MailboxView | None = None
         self.uids = array("I")
         self.recent_from = 1
+        self.told_modseq = ModSeq(0)
+        self.saved = array("I")
+        """UIDs that SEARCH RETURN (SAVE) found last; "$" (RFC 5182)."""
         self._keywords: set[str] = set()
         self._flag_lists: dict[tuple[int, str, bool], bytes] = {}
         self._changed: dict[int, ModSeq] = {}
@@ -46,6 +52,7 @@ class SelectedMailbox:
         self._view = view
         self.uids = array("I", view.uids)
         self.recent_from = view.recent_from
+        self.told_modseq = view.mailbox.modseq
         self._keywords = self._used_keywords(view.keywords)
         self._changed.clear()
         self._expunged.clear()
@@ -74,6 +81,8 @@ class SelectedMailbox:
         Returns:
             None when a sequence number is beyond the last message; UIDs that don't exist are left out.
         """
+        if numbers.saved:
+            return [(number, Uid(uid)) for uid in self.saved if (number := self.number(uid)) is not None]
         if uid:
             ranges = numbers.resolve(self.uids[-1] if self.uids else 0)
             return [(place + 1, Uid(self.uids[place])) for place in positions(self.uids, ranges)]
@@ -81,6 +90,10 @@ class SelectedMailbox:
         if (not self.uids and numbers.ranges) or (ranges and ranges[-1][1] > len(self.uids)):
             return None
         return [(number, Uid(self.uids[number - 1])) for first, last in ranges for number in range(first, last + 1)]
+
+    def resolve_uids(self, numbers: SequenceSet) -> list[tuple[int, int]]:
+        """A set of UIDs as ascending, disjoint ranges, UIDs that are gone included."""
+        return runs(self.saved) if numbers.saved else numbers.resolve(self.view.mailbox.uidnext - 1)
 
     def number(self, uid: int) -> int | None:
         """The sequence number of a UID."""
@@ -99,11 +112,19 @@ class SelectedMailbox:
         last = self.uids[-1] if self.uids else 0
         return bool(self._changed or self._expunged or (self.view.uids and self.view.uids[-1] > last))
 
-    def told(self, uids: Iterable[int], modseq: ModSeq | None) -> None:
-        """The client knows these messages' flags as of `modseq`."""
-        for uid in uids:
-            if self._changed.get(uid) == modseq:
-                del self._changed[uid]
+    def only_lost(self, uids: Collection[int]) -> bool:
+        """Whether these expunged messages are all the client was not told of."""
+        last = self.uids[-1] if self.uids else 0
+        newer = bool(self.view.uids and self.view.uids[-1] > last)
+        return not self._changed and not newer and self._expunged == set(uids)
+
+    def is_pending(self, uid: int) -> bool:
+        """Whether a change of this message is still to be told."""
+        return uid in self._changed
+
+    def told(self, uid: int) -> None:
+        """The client knows this message's flags as they are in the view now."""
+        self._changed.pop(uid, None)
 
     def flags_of(self, uid: int) -> bytes | None:
         """The FLAGS list as this session sees it, None when the message is gone."""
@@ -112,13 +133,36 @@ class SelectedMailbox:
 
     def flags_at(self, place: int, uid: int) -> bytes:
         """As `flags_of`, for a message whose place in the view is known."""
-        key = (self.view.flags[place], self.view.keywords[place], uid >= self.recent_from)
+        recent = uid >= self.recent_from and not self._modes.rev2
+        key = (self.view.flags[place], self.view.keywords[place], recent)
         found = self._flag_lists.get(key)
         if found is None:
             if len(self._flag_lists) >= FLAG_LISTS_MAX:
                 self._flag_lists.clear()
             found = self._flag_lists[key] = format_flags(key[0], key[1], recent=key[2])
         return found
+
+    def fetch_line(self, number: int, uid: int, items: Sequence[bytes]) -> bytes:
+        """A FETCH response, or UIDFETCH where numbers are not given (RFC 9586 §3.3)."""
+        return b"%s (%s)\r\n" % (self.fetch_head(number, uid), b" ".join(items))
+
+    def fetch_head(self, number: int, uid: int) -> bytes:
+        """What a FETCH response begins with, up to its list."""
+        return b"* %d UIDFETCH" % uid if self._modes.uid_only else b"* %d FETCH" % number
+
+    def change_line(self, number: int, uid: int, *, uid_wanted: bool, flags: bool = True) -> bytes | None:
+        """The response for changed flags, None when the message is gone (RFC 7162 §3.1.3, §3.2.4)."""
+        place = self.view.index(uid)
+        if place is None:
+            return None
+        items: list[bytes] = []
+        if (uid_wanted or self._modes.qresync) and not self._modes.uid_only:
+            items.append(b"UID %d" % uid)
+        if flags:
+            items.append(b"FLAGS " + self.flags_at(place, uid))
+        if self._modes.condstore:
+            items.append(b"MODSEQ (%d)" % self.view.modseqs[place])
+        return self.fetch_line(number, uid, items)
 
     def flags_line(self) -> bytes:
         """FLAGS response: system flags and the keywords in use."""
@@ -137,22 +181,34 @@ class SelectedMailbox:
         Args:
             expunge: Whether EXPUNGE may be sent now; if not, it waits, and numbers stay as they are.
         """
+        modseq = self.view.mailbox.modseq
         if expunge and self._expunged:
             yield from self._expunge()
         last = self.uids[-1] if self.uids else 0
         fresh = self.view.uids[bisect_left(self.view.uids, last + 1) :]
         if fresh:
             self.uids.extend(fresh)
-            yield b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(self.uids), self.recent_count)
+            yield self.exists_lines()
         changed, self._changed = self._changed, {}
         if changed or fresh:
             yield from self._new_keywords([*changed, *fresh])
         for uid in sorted(changed):
-            flags, number = self.flags_of(uid), self.number(uid)
-            if flags is not None and number is not None:
-                yield b"* %d FETCH (UID %d FLAGS %s)\r\n" % (number, uid, flags)
+            number = self.number(uid)
+            line = None if number is None else self.change_line(number, uid, uid_wanted=True)
+            if line is not None:
+                yield line
+        if not self._expunged and not self._changed:
+            self.told_modseq = max(self.told_modseq, modseq)
+
+    def exists_lines(self) -> bytes:
+        """EXISTS, and RECENT for clients of IMAP4rev1."""
+        if self._modes.rev2:
+            return b"* %d EXISTS\r\n" % len(self.uids)
+        return b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(self.uids), self.recent_count)
 
     def _expunge(self) -> list[bytes]:
+        if self._modes.vanished:
+            return self._vanish()
         lines: list[bytes] = []
         kept = array("I")
         for place, uid in enumerate(self.uids):
@@ -164,6 +220,13 @@ class SelectedMailbox:
         self._expunged.clear()
         lines.reverse()
         return lines
+
+    def _vanish(self) -> list[bytes]:
+        """One VANISHED for all (RFC 7162 §3.2.10.2)."""
+        gone = [uid for uid in self.uids if uid in self._expunged]
+        self.uids = array("I", [uid for uid in self.uids if uid not in self._expunged])
+        self._expunged.clear()
+        return [b"* VANISHED " + format_uid_set(gone) + b"\r\n"] if gone else []
 
     def _new_keywords(self, uids: Iterable[int]) -> list[bytes]:
         texts = [self.view.keywords[place] for place in map(self.view.index, uids) if place is not None]

@@ -19,6 +19,7 @@ from server.domain.errors import NotFound, Unauthenticated
 from server.domain.identity import Principal
 from server.domain.ids import AccountId, Uid
 from server.imap.connection import ConnectionClosed, ImapConnection
+from server.imap.modes import SessionModes
 from server.imap.selected import SelectedMailbox
 from server.imap.services import ImapServices
 from server.services.mailstore.store import MailStore
@@ -82,6 +83,7 @@ class Session:
         self.tls_context = tls_context
         self.state = State.NOT_AUTHENTICATED
         self.selected_mailbox: SelectedMailbox | None = None
+        self.modes = SessionModes()
         self.idle = False
         self.draining = False
         self._admit = admit
@@ -170,11 +172,21 @@ class Session:
 
     # The selected mailbox.
 
+    def enable_condstore(self) -> None:
+        """Speak of modseqs from now on: the client used a command that asks for them (RFC 7162 §3.1)."""
+        if self.modes.condstore:
+            return
+        self.modes.condstore = True
+        if self.selected_mailbox is not None:
+            self.send(b"* OK [HIGHESTMODSEQ %d] Modseqs from now on\r\n" % self.selected_mailbox.told_modseq)
+
     async def select(self, name: str, *, read_only: bool) -> SelectedMailbox:
-        """Open a mailbox; one that was open is left. Raises NotFound, InvalidInput."""
-        await self.unselect()
+        """Open a mailbox; one that was open is left (RFC 9051 §7.1 CLOSED). Raises NotFound, InvalidInput."""
+        if self.selected_mailbox is not None:
+            await self.unselect()
+            self.send(b"* OK [CLOSED] Previous mailbox is closed\r\n")
         mailbox = await self.mailstore.mailbox(self.account_id, name)
-        selected = SelectedMailbox(read_only=read_only, wake=self.connection.poke)
+        selected = SelectedMailbox(read_only=read_only, modes=self.modes, wake=self.connection.poke)
         view = await self.mailstore.open(self.account_id, mailbox.id, selected)
         selected.attach(view)
         self.selected_mailbox = selected

@@ -1,4 +1,4 @@
-"""FETCH and UID FETCH (RFC 9051 §6.4.5, §7.5.2).
+"""FETCH and UID FETCH (RFC 9051 §6.4.5, §7.5.2; RFC 7162, RFC 9394, RFC 9586).
 
 - Flags, sizes and dates come from the view; ENVELOPE and structures as stored, a page of rows at a time; only body
   sections open messages, one after the other.
@@ -13,10 +13,11 @@ from datetime import UTC, datetime, timedelta
 
 from server.domain.errors import Unavailable
 from server.domain.flags import SEEN
-from server.domain.ids import Uid
+from server.domain.ids import ModSeq, Uid
+from server.imap.commands.resync import send_vanished
 from server.imap.commands.store import BAD_NUMBER, GONE
 from server.imap.selected import SelectedMailbox
-from server.imap.session import FLUSH_OCTETS, Result, Session, no, ok
+from server.imap.session import FLUSH_OCTETS, Result, Session, bad, no, ok
 from server.protocol.imap.commands import Fetch
 from server.protocol.imap.dates import format_date_time
 from server.protocol.imap.fetch import BodySection, FetchAttribute, FetchItem
@@ -37,12 +38,25 @@ _Rendered = tuple[bytes, bytes, bytes]
 
 async def do_fetch(session: Session, command: Fetch) -> Result:
     selected = session.selected
+    wanted = command.modifiers
+    if wanted.vanished and not session.modes.qresync:
+        return bad("Enable QRESYNC first")
+    if wanted.changed_since is not None or FetchAttribute.MODSEQ in command.items:
+        session.enable_condstore()
     named = selected.numbered(command.numbers, uid=command.uid)
     if named is None:
         return BAD_NUMBER
-    items = command.items
-    if command.uid and FetchAttribute.UID not in items:
-        items = (FetchAttribute.UID, *items)
+    items = _items(session, command)
+    if wanted.changed_since is not None:
+        since = wanted.changed_since
+        modseqs = selected.view.modseqs
+        index = selected.view.index
+        named = [pair for pair in named if (place := index(pair[1])) is not None and modseqs[place] > since]
+        if wanted.vanished:
+            ranges = selected.resolve_uids(command.numbers)
+            await send_vanished(session, selected, ranges, ModSeq(since))
+    if wanted.page is not None:
+        named = list(wanted.page.of(named))
     sections = [item for item in items if isinstance(item, BodySection)]
     seen: frozenset[int] = frozenset()
     if not selected.read_only and any(not section.peek for section in sections):
@@ -59,6 +73,18 @@ async def do_fetch(session: Session, command: Fetch) -> Result:
     return ok("FETCH completed", GONE if fetch.missing else b"")
 
 
+def _items(session: Session, command: Fetch) -> tuple[FetchItem, ...]:
+    """What is asked for and what goes with it: UID, and MODSEQ behind CHANGEDSINCE (RFC 7162 §3.1.4.1)."""
+    items = command.items
+    if command.uid and FetchAttribute.UID not in items:
+        items = (FetchAttribute.UID, *items)
+    if session.modes.uid_only:
+        items = tuple(item for item in items if item is not FetchAttribute.UID)
+    if command.modifiers.changed_since is not None and FetchAttribute.MODSEQ not in items:
+        items = (*items, FetchAttribute.MODSEQ)
+    return items
+
+
 async def _set_seen(session: Session, selected: SelectedMailbox, uids: Sequence[int]) -> frozenset[int]:
     """Set \\Seen where it is missing; the messages that changed. Reading goes on when nothing can be written (F03)."""
     view = selected.view
@@ -70,7 +96,6 @@ async def _set_seen(session: Session, selected: SelectedMailbox, uids: Sequence[
     except Unavailable as error:
         log.warning("imap.seen_not_set", reason=error.public)
         return frozenset()
-    selected.told(stored.changed, stored.modseq)
     return frozenset(stored.changed)
 
 
@@ -97,7 +122,7 @@ class _Fetch:
             if line is None:
                 self.missing = True
             else:
-                lines.append(b"* %d FETCH (%s)\r\n" % (number, b" ".join(line)))
+                lines.append(self._selected.fetch_line(number, uid, line))
         self._session.send(b"".join(lines))
         await self._session.pace()
 
@@ -114,7 +139,7 @@ class _Fetch:
             if octets is None:
                 self.damaged = True
                 continue
-            self._session.send(b"* %d FETCH (%s" % (numbers[uid], b" ".join(line)))
+            self._session.send(self._selected.fetch_head(numbers[uid], uid) + b" (" + b" ".join(line))
             await self._sections(octets, first=not line)
             self._session.send(b")\r\n")
             await self._session.pace()
@@ -146,13 +171,19 @@ class _Fetch:
                     parts.append(b"INTERNALDATE " + format_date_time(instant))
                 case FetchAttribute.SIZE:
                     parts.append(b"RFC822.SIZE %d" % view.sizes[place])
+                case FetchAttribute.MODSEQ:
+                    parts.append(b"MODSEQ (%d)" % view.modseqs[place])
                 case FetchAttribute.ENVELOPE | FetchAttribute.BODY | FetchAttribute.BODYSTRUCTURE:
                     assert stored is not None  # noqa: S101 - checked above
                     parts.append(b"%s %s" % (item.value.encode("ascii"), stored[_STORED.index(item)]))
                 case BodySection():
                     pass
-        if uid in self._seen and FetchAttribute.FLAGS not in self._items:
-            parts.append(b"FLAGS " + self._selected.flags_at(place, uid))
+        if uid in self._seen:
+            self._selected.told(uid)
+            if FetchAttribute.FLAGS not in self._items:
+                parts.append(b"FLAGS " + self._selected.flags_at(place, uid))
+            if self._session.modes.condstore and FetchAttribute.MODSEQ not in self._items:
+                parts.append(b"MODSEQ (%d)" % view.modseqs[place])
         return parts
 
     async def _sections(self, octets: bytes, *, first: bool) -> None:

@@ -26,9 +26,15 @@ def do_id(session: Session) -> Result:
     return ok("ID completed")
 
 
-def do_enable(session: Session, _command: Enable) -> Result:
-    """No extension of ours changes the protocol, so none is ever enabled; asking is not an error (RFC 5161 §3.1)."""
-    session.send(b"* ENABLED\r\n")
+def do_enable(session: Session, command: Enable) -> Result:
+    """Switch on what is known of the list and say which (RFC 5161 §3.1); the rest is no error."""
+    enabled = []
+    for name in command.names:
+        if name in (b"CONDSTORE", b"QRESYNC"):
+            session.enable_condstore()
+        if session.modes.enable(name):
+            enabled.append(name)
+    session.send(b"* ENABLED" + b"".join(b" " + name for name in enabled) + b"\r\n")
     return ok("ENABLE completed")
 
 

@@ -47,7 +47,7 @@ async def do_list(session: Session, command: List) -> Result:
         children = _child_info(command, tree, name)
         session.send(b'* LIST (%s) "/" %s%s\r\n' % (b" ".join(attributes), format_mailbox(name), children))
         if command.status and name in tree.by_name:
-            session.send(status_line(session, tree.by_name[name], command.status))
+            session.send(await status_line(session, tree.by_name[name], command.status))
         await session.pace()
     return ok("LIST completed")
 

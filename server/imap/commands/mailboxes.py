@@ -40,12 +40,17 @@ def do_namespace(session: Session) -> Result:
 
 async def do_status(session: Session, command: Status) -> Result:
     mailbox = await session.mailstore.mailbox(session.account_id, command.mailbox)
-    session.send(status_line(session, mailbox, command.items))
+    session.send(await status_line(session, mailbox, command.items))
     return ok("STATUS completed")
 
 
-def status_line(session: Session, mailbox: Mailbox, items: tuple[StatusItem, ...]) -> bytes:
-    """The STATUS response of a mailbox (RFC 9051 §7.3.4)."""
+async def status_line(session: Session, mailbox: Mailbox, items: tuple[StatusItem, ...]) -> bytes:
+    """The STATUS response of a mailbox (RFC 9051 §7.3.4); HIGHESTMODSEQ enables CONDSTORE (RFC 7162 §3.1.7)."""
+    if StatusItem.HIGHESTMODSEQ in items:
+        session.enable_condstore()
+    deleted = 0
+    if StatusItem.DELETED in items:
+        deleted = await session.mailstore.deleted_count(mailbox.account_id, mailbox.id)
     values = {
         StatusItem.MESSAGES: mailbox.total,
         StatusItem.RECENT: min(mailbox.total, mailbox.uidnext - mailbox.recent_uid),
@@ -54,6 +59,8 @@ def status_line(session: Session, mailbox: Mailbox, items: tuple[StatusItem, ...
         StatusItem.UNSEEN: mailbox.unseen,
         StatusItem.SIZE: mailbox.size_octets,
         StatusItem.APPENDLIMIT: session.settings.smtp.max_message_size,
+        StatusItem.HIGHESTMODSEQ: mailbox.modseq,
+        StatusItem.DELETED: deleted,
     }
     pairs = b" ".join(b"%s %d" % (item.value.encode("ascii"), values[item]) for item in items)
     return b"* STATUS %s (%s)\r\n" % (format_mailbox(mailbox.name), pairs)

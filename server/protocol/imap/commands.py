@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from server.protocol.imap.fetch import FetchItem
+from server.protocol.imap.fetch import ANY_CHANGE, FetchItem, FetchModifiers
 from server.protocol.imap.flags import FlagSet
 from server.protocol.imap.listing import List, StatusItem
 from server.protocol.imap.search import Search
+from server.protocol.imap.select import Select
 from server.protocol.imap.sequence import SequenceSet
 
 
@@ -31,8 +32,6 @@ class Word(StrEnum):
 class MailboxVerb(StrEnum):
     """Commands whose one argument is a mailbox."""
 
-    SELECT = "SELECT"
-    EXAMINE = "EXAMINE"
     CREATE = "CREATE"
     DELETE = "DELETE"
     SUBSCRIBE = "SUBSCRIBE"
@@ -81,6 +80,7 @@ class Fetch:
     numbers: SequenceSet
     items: tuple[FetchItem, ...]
     uid: bool
+    modifiers: FetchModifiers = ANY_CHANGE
 
 
 class StoreMode(StrEnum):
@@ -91,11 +91,14 @@ class StoreMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Store:
+    """`unchanged_since` is a modseq (RFC 7162 §3.1.3), None for any."""
+
     numbers: SequenceSet
     mode: StoreMode
     flags: FlagSet
     silent: bool
     uid: bool
+    unchanged_since: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,7 @@ class Append:
 Command = (
     Word
     | OnMailbox
+    | Select
     | Login
     | Authenticate
     | Rename

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from server.protocol.imap.cursor import NUMBER_MAX, Cursor, ImapSyntaxError
 from server.protocol.imap.format import format_astring
+from server.protocol.imap.pages import PartialRange, parse_partial_range
 from server.protocol.mime.section import Section, SectionText
 
 ITEMS_MAX = 100
@@ -29,6 +30,7 @@ class FetchAttribute(StrEnum):
     ENVELOPE = "ENVELOPE"
     BODY = "BODY"
     BODYSTRUCTURE = "BODYSTRUCTURE"
+    MODSEQ = "MODSEQ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,24 @@ class BodySection:
 
 
 FetchItem = FetchAttribute | BodySection
+
+
+@dataclass(frozen=True, slots=True)
+class FetchModifiers:
+    """Which of the messages named are answered for.
+
+    Attributes:
+        changed_since: Only those with a greater modseq (RFC 7162 §3.1.4.1).
+        vanished: Tell also which of them are gone since then (RFC 7162 §3.2.6).
+        page: Only a part of the result (RFC 9394 §3.2).
+    """
+
+    changed_since: int | None = None
+    vanished: bool = False
+    page: PartialRange | None = None
+
+
+ANY_CHANGE = FetchModifiers()
 
 _FAST = (FetchAttribute.FLAGS, FetchAttribute.INTERNALDATE, FetchAttribute.SIZE)
 _MACROS: dict[bytes, tuple[FetchItem, ...]] = {
@@ -78,6 +98,33 @@ def parse_fetch_items(cursor: Cursor) -> tuple[FetchItem, ...]:
             return tuple(items)
         cursor.space()
     raise ImapSyntaxError("too many fetch items")
+
+
+def parse_fetch_modifiers(cursor: Cursor, *, uid: bool) -> FetchModifiers:
+    """[SP "(" fetch-modifier *(SP fetch-modifier) ")"] (RFC 4466 §2.4, RFC 7162 §7, RFC 9394 §3.2)"""
+    if not cursor.take_if(b" "):
+        return ANY_CHANGE
+    cursor.expect(b"(")
+    changed_since = page = None
+    vanished = False
+    while True:
+        word = cursor.keyword()
+        if word == b"CHANGEDSINCE":
+            cursor.space()
+            changed_since = cursor.number64()
+        elif word == b"VANISHED" and uid:
+            vanished = True
+        elif word == b"PARTIAL" and uid:
+            cursor.space()
+            page = parse_partial_range(cursor)
+        else:
+            raise ImapSyntaxError("unknown fetch modifier")
+        if cursor.take_if(b")"):
+            break
+        cursor.space()
+    if vanished and changed_since is None:
+        raise ImapSyntaxError("VANISHED needs CHANGEDSINCE")
+    return FetchModifiers(changed_since, vanished, page)
 
 
 def _item(cursor: Cursor) -> FetchItem:

@@ -30,10 +30,11 @@ from server.protocol.imap.commands import (
 )
 from server.protocol.imap.cursor import LITERAL, TAG, Cursor, ImapSyntaxError
 from server.protocol.imap.dates import parse_date_time
-from server.protocol.imap.fetch import parse_fetch_items
+from server.protocol.imap.fetch import parse_fetch_items, parse_fetch_modifiers
 from server.protocol.imap.flags import FlagSet, parse_flag_list, parse_flags
 from server.protocol.imap.listing import parse_list, parse_lsub, parse_status_items
 from server.protocol.imap.search import parse_search
+from server.protocol.imap.select import parse_select
 from server.protocol.imap.sequence import SequenceSet, parse_sequence_set
 from server.protocol.imap.utf7 import decode_utf7
 
@@ -154,6 +155,15 @@ def _on_mailbox(verb: MailboxVerb) -> Callable[[Cursor], Command]:
     return parse
 
 
+def _select(*, read_only: bool) -> Callable[[Cursor], Command]:
+    def parse(cursor: Cursor) -> Command:
+        cursor.space()
+        mailbox = _mailbox(cursor)
+        return parse_select(cursor, mailbox, read_only=read_only)
+
+    return parse
+
+
 def _word(word: Word) -> Callable[[Cursor], Command]:
     return lambda _cursor: word
 
@@ -196,16 +206,20 @@ def _fetch(*, uid: bool) -> Callable[[Cursor], Command]:
     def parse(cursor: Cursor) -> Command:
         numbers = _numbers(cursor)
         cursor.space()
-        return Fetch(numbers, parse_fetch_items(cursor), uid)
+        items = parse_fetch_items(cursor)
+        return Fetch(numbers, items, uid, parse_fetch_modifiers(cursor, uid=uid))
 
     return parse
 
 
 def _store(*, uid: bool) -> Callable[[Cursor], Command]:
     def parse(cursor: Cursor) -> Command:
-        """store-att-flags = (["+" / "-"] "FLAGS" [".SILENT"]) SP (flag-list / (flag *(SP flag)))"""
+        """[store-modifiers SP] (["+" / "-"] "FLAGS" [".SILENT"]) SP (flag-list / (flag *(SP flag)))"""
         numbers = _numbers(cursor)
         cursor.space()
+        unchanged_since = None
+        if cursor.take_if(b"("):
+            unchanged_since = _unchanged_since(cursor)
         mode = (
             StoreMode.ADD if cursor.take_if(b"+") else StoreMode.REMOVE if cursor.take_if(b"-") else StoreMode.REPLACE
         )
@@ -214,9 +228,20 @@ def _store(*, uid: bool) -> Callable[[Cursor], Command]:
             raise ImapSyntaxError("expected FLAGS")
         cursor.space()
         flags = parse_flag_list(cursor) if cursor.peek() == b"(" else parse_flags(cursor)
-        return Store(numbers, mode, flags, word == b"FLAGS.SILENT", uid)
+        return Store(numbers, mode, flags, word == b"FLAGS.SILENT", uid, unchanged_since)
 
     return parse
+
+
+def _unchanged_since(cursor: Cursor) -> int:
+    """ "UNCHANGEDSINCE" SP mod-sequence-valzer ")" SP (RFC 7162 §7)"""
+    if cursor.keyword() != b"UNCHANGEDSINCE":
+        raise ImapSyntaxError("unknown store modifier")
+    cursor.space()
+    value = cursor.number64()
+    cursor.expect(b")")
+    cursor.space()
+    return value
 
 
 def _copy(*, move: bool, uid: bool) -> Callable[[Cursor], Command]:
@@ -269,6 +294,8 @@ def _enable(cursor: Cursor) -> Command:
 _PARSERS: dict[str, Callable[[Cursor], Command]] = {
     **{word.value: _word(word) for word in Word},
     **{verb.value: _on_mailbox(verb) for verb in MailboxVerb},
+    "SELECT": _select(read_only=False),
+    "EXAMINE": _select(read_only=True),
     "LOGIN": _login,
     "AUTHENTICATE": _authenticate,
     "RENAME": _rename,

@@ -1,6 +1,7 @@
-"""Sequence sets (RFC 9051 §9 "sequence-set", §4.1.1).
+"""Sequence sets (RFC 9051 §9 "sequence-set", §4.1.1; RFC 5182 for "$").
 
 - A set is kept as written; `resolve` turns it into ranges once the largest number is known.
+- "$" stands alone, for what the last SEARCH RETURN (SAVE) found; only the session can tell.
 - At most RANGES_MAX ranges; work is n log n in their number, never in the numbers they span.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from server.protocol.imap.cursor import NUMBER_MAX, Cursor, ImapSyntaxError
@@ -24,9 +25,10 @@ _RANGE = re.compile(rb"([0-9]{1,10}|\*)(?::([0-9]{1,10}|\*))?\Z")
 
 @dataclass(frozen=True, slots=True)
 class SequenceSet:
-    """Ranges as written; either end may be STAR, in any order."""
+    """Ranges as written; either end may be STAR, in any order. `saved` is "$", without ranges."""
 
     ranges: tuple[tuple[int, int], ...]
+    saved: bool = False
 
     def resolve(self, largest: int) -> list[tuple[int, int]]:
         """Ascending, disjoint, inclusive ranges; "*" is `largest`, the set is empty when that is 0.
@@ -46,11 +48,13 @@ class SequenceSet:
 
 
 def parse_sequence_set(cursor: Cursor) -> SequenceSet:
-    """sequence-set = (seq-number / seq-range) *("," (seq-number / seq-range))
+    """sequence-set = (seq-number / seq-range) *("," (seq-number / seq-range)) / "$"
 
     Raises:
         ImapSyntaxError: Outside the grammar, a zero, or more than RANGES_MAX ranges.
     """
+    if cursor.take_if(b"$"):
+        return SequenceSet((), saved=True)
     text = cursor.matched(_SET, "a sequence set")
     if text.count(b",") >= RANGES_MAX:
         raise ImapSyntaxError("too many ranges")
@@ -59,7 +63,7 @@ def parse_sequence_set(cursor: Cursor) -> SequenceSet:
 
 def is_sequence_set(cursor: Cursor) -> bool:
     """Whether a sequence set comes next."""
-    return cursor.peek() in b"0123456789*" and not cursor.at_end
+    return cursor.peek() in b"0123456789*$" and not cursor.at_end
 
 
 def positions(numbers: Sequence[int], ranges: Sequence[tuple[int, int]]) -> list[int]:
@@ -72,10 +76,31 @@ def positions(numbers: Sequence[int], ranges: Sequence[tuple[int, int]]) -> list
 
 def format_uid_set(uids: Sequence[int]) -> bytes:
     """uid-set of ascending UIDs, runs joined: 1:3,7"""
-    parts: list[bytes] = []
-    for first, last in runs(uids):
-        parts.append(b"%d" % first if first == last else b"%d:%d" % (first, last))
-    return b",".join(parts)
+    return format_ranges(runs(uids))
+
+
+def format_ranges(ranges: Iterable[tuple[int, int]]) -> bytes:
+    """uid-set of ascending inclusive ranges."""
+    return b",".join(b"%d" % first if first == last else b"%d:%d" % (first, last) for first, last in ranges)
+
+
+def contains(ranges: Sequence[tuple[int, int]], number: int) -> bool:
+    """Whether a number lies in ascending, disjoint ranges."""
+    place = bisect_right(ranges, (number, NUMBER_MAX)) - 1
+    return place >= 0 and number <= ranges[place][1]
+
+
+def gaps(ranges: Sequence[tuple[int, int]], numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """What of ascending, disjoint ranges the ascending `numbers` leave out; linear in both."""
+    found: list[tuple[int, int]] = []
+    for first, last in ranges:
+        for place in range(bisect_left(numbers, first), bisect_right(numbers, last)):
+            if numbers[place] > first:
+                found.append((first, numbers[place] - 1))
+            first = numbers[place] + 1
+        if first <= last:
+            found.append((first, last))
+    return found
 
 
 def runs(numbers: Sequence[int]) -> list[tuple[int, int]]:

@@ -79,6 +79,11 @@ async def expunge_in(tx: Transaction, *, account_id: AccountId, mailbox_id: Mail
     return await expunge_states(tx, account_id, mailbox_id, [state for state in states if state.flags & DELETED])
 
 
+async def remove_in(tx: Transaction, *, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int]) -> Expunged:
+    """Expunge those among `uids` (ascending) that exist, as POP3's QUIT does (RFC 1939 §6)."""
+    return await expunge_states(tx, account_id, mailbox_id, await messages.states(tx, account_id, mailbox_id, uids))
+
+
 async def expunge_states(
     tx: Transaction, account_id: AccountId, mailbox_id: MailboxId, states: Sequence[MessageState]
 ) -> Expunged:

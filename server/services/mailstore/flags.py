@@ -36,7 +36,7 @@ class FlagsStored:
     """The outcome of a change.
 
     Attributes:
-        modseq: The modseq of the messages that changed, None when none did.
+        modseq: The highest modseq of the messages that changed, None when none did.
         changed: UIDs whose flags are different now.
         modified: UIDs left alone because they changed after `unchanged_since` (RFC 7162 §3.1.3).
     """
@@ -65,8 +65,8 @@ async def store_flags_in(
     words = _checked(keywords)
     modified: list[Uid] = []
     if unchanged_since is not None:
-        rows = await messages.changes(tx, account_id, mailbox_id, unchanged_since)
-        later = {row[0] for row in rows}
+        bounds = (uids[0], uids[-1]) if uids else (1, 0)
+        later = await messages.changed_between(tx, account_id, mailbox_id, unchanged_since, *bounds)
         modified = [Uid(uid) for uid in uids if uid in later]
         uids = [uid for uid in uids if uid not in later]
     new: list[tuple[Uid, int, str]] = []
@@ -83,6 +83,14 @@ async def store_flags_in(
     await messages.set_flags(tx, account_id, mailbox_id, modseq, new)
     await mailboxes.adjust(tx, account_id, mailbox_id, modseq=modseq, count=0, unseen=unseen, octets=0)
     return FlagsStored(modseq=modseq, changed=tuple(uid for uid, _, _ in new), modified=tuple(modified))
+
+
+def flags_after(
+    old_flags: int, old_keywords: str, change: FlagChange, *, flags: int, keywords: Sequence[str]
+) -> tuple[int, str]:
+    """Flags and keywords as a change makes them. Raises InvalidInput as `store_flags_in`."""
+    value = _new_flags(old_flags, flags & ALL_FLAGS, change)
+    return value, _new_keywords(old_keywords, _checked(keywords), change)
 
 
 def format_stored_keywords(keywords: Iterable[str]) -> str:

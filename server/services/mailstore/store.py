@@ -19,7 +19,7 @@ from server.protocol.imap.search import SearchKey
 from server.protocol.mime.render import render
 from server.services.mailstore import mailboxes as boxes
 from server.services.mailstore.append import append_in
-from server.services.mailstore.copy_move import Copied, Expunged, copy_in, expunge_in
+from server.services.mailstore.copy_move import Copied, Expunged, copy_in, expunge_in, remove_in
 from server.services.mailstore.flags import FlagChange, FlagsStored, format_stored_keywords, store_flags_in
 from server.services.mailstore.octets import MessageOctets
 from server.services.mailstore.quota import Quota, quota_in
@@ -33,6 +33,8 @@ from server.store.transaction import Transaction, Unit
 from server.telemetry.log import get_logger
 
 T = TypeVar("T")
+STORE_CHUNK = 2000
+"""Messages whose flags one unit of work changes: about 30 ms of the writer."""
 log = get_logger("storage")
 
 
@@ -150,8 +152,35 @@ class MailStore:
         keywords: Sequence[str] = (),
         unchanged_since: ModSeq | None = None,
     ) -> FlagsStored:
-        """Change flags and bring the view up to date; `uids` ascend."""
+        """Change flags and bring the view up to date; `uids` ascend.
 
+        Many messages are changed STORE_CHUNK at a time, so that other writes have their turn in between: each chunk is
+        atomic, and what was changed before an error stays changed.
+        """
+        parts: list[FlagsStored] = []
+        try:
+            for start in range(0, len(uids), STORE_CHUNK):
+                chunk = uids[start : start + STORE_CHUNK]
+                part = await self._store_chunk(view, chunk, change, flags, keywords, unchanged_since)
+                parts.append(part)
+        finally:
+            if parts:
+                await view.refresh()
+        return FlagsStored(
+            modseq=max((part.modseq for part in parts if part.modseq is not None), default=None),
+            changed=tuple(uid for part in parts for uid in part.changed),
+            modified=tuple(uid for part in parts for uid in part.modified),
+        )
+
+    async def _store_chunk(
+        self,
+        view: MailboxView,
+        uids: Sequence[int],
+        change: FlagChange,
+        flags: int,
+        keywords: Sequence[str],
+        unchanged_since: ModSeq | None,
+    ) -> FlagsStored:
         async def unit(tx: Transaction) -> FlagsStored:
             return await store_flags_in(
                 tx,
@@ -164,9 +193,7 @@ class MailStore:
                 unchanged_since=unchanged_since,
             )
 
-        stored = await self._write("mailstore.store", unit)
-        await view.refresh()
-        return stored
+        return await self._write("mailstore.store", unit)
 
     async def copy(self, view: MailboxView, uids: Sequence[int], to: str, *, move: bool) -> Copied:
         """Copy or move to the mailbox of that name and bring the view up to date."""
@@ -189,6 +216,13 @@ class MailStore:
         await view.refresh()
         return expunged
 
+    async def remove(self, view: MailboxView, uids: Sequence[int]) -> Expunged:
+        """Expunge those that exist among `uids` (ascending), whatever their flags; all or none."""
+        return await self._write(
+            "mailstore.remove",
+            lambda tx: remove_in(tx, account_id=view.account_id, mailbox_id=view.mailbox_id, uids=uids),
+        )
+
     # Reading.
 
     async def open(self, account_id: AccountId, mailbox_id: MailboxId, follower: Follower) -> MailboxView:
@@ -209,6 +243,18 @@ class MailStore:
             )
         except MaiRustError as error:
             log.warning("mailstore.recent_not_kept", reason=error.public)
+
+    async def deleted_count(self, account_id: AccountId, mailbox_id: MailboxId) -> int:
+        """Messages marked \\Deleted (RFC 9051 §6.3.11)."""
+        return await self._database.read(
+            "mailstore.deleted_count", lambda tx: messages.deleted_count(tx, account_id, mailbox_id)
+        )
+
+    async def vanished(self, view: MailboxView, since: ModSeq) -> list[int]:
+        """UIDs expunged after `since`, ascending; right only from the mailbox's `purged_modseq` on."""
+        return await self._database.read(
+            "mailstore.vanished", lambda tx: messages.vanished(tx, view.account_id, view.mailbox_id, since)
+        )
 
     async def rendered(self, view: MailboxView, uids: Sequence[int]) -> dict[int, tuple[bytes, bytes, bytes]]:
         """ENVELOPE, BODY and BODYSTRUCTURE by UID; ask for a page at a time."""

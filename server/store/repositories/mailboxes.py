@@ -97,17 +97,17 @@ async def insert(tx: Transaction, mailbox: Mailbox) -> None:
 
 async def list_all(tx: Transaction, account_id: AccountId) -> list[Mailbox]:
     """All mailboxes of the account by name."""
-    return [_mailbox(row) for row in await tx.fetch(_ALL, {"b_account": account_id})]
+    return [mailbox_from_row(row) for row in await tx.fetch(_ALL, {"b_account": account_id})]
 
 
 async def get(tx: Transaction, account_id: AccountId, mailbox_id: MailboxId) -> Mailbox | None:
     row = await tx.fetch_one(_BY_ID, {"b_account": account_id, "b_id": mailbox_id})
-    return None if row is None else _mailbox(row)
+    return None if row is None else mailbox_from_row(row)
 
 
 async def by_name(tx: Transaction, account_id: AccountId, name: str) -> Mailbox | None:
     row = await tx.fetch_one(_BY_NAME, {"b_account": account_id, "b_name": name})
-    return None if row is None else _mailbox(row)
+    return None if row is None else mailbox_from_row(row)
 
 
 async def take_uids(
@@ -201,7 +201,8 @@ async def claim_recent(tx: Transaction, account_id: AccountId, mailbox_id: Mailb
     await tx.execute(_CLAIM_RECENT, {"b_account": account_id, "b_id": mailbox_id, "b_recent": below})
 
 
-def _mailbox(row: Row) -> Mailbox:
+def mailbox_from_row(row: Row) -> Mailbox:
+    """A row that has all columns of `mailboxes`."""
     role = cast("str | None", row["role"])
     return Mailbox(
         id=MailboxId(cast(str, row["id"])),
@@ -216,4 +217,5 @@ def _mailbox(row: Row) -> Mailbox:
         unseen=cast(int, row["unseen"]),
         size_octets=cast(int, row["size_octets"]),
         modseq=ModSeq(cast(int, row["modseq"])),
+        purged_modseq=ModSeq(cast(int, row["purged_modseq"])),
     )

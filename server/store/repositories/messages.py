@@ -11,9 +11,10 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from sqlalchemy import BigInteger, bindparam, or_, select, update
+from sqlalchemy import BigInteger, bindparam, func, or_, select, update
 
 from server.domain.errors import NotFound, OverQuota
+from server.domain.flags import DELETED
 from server.domain.ids import AccountId, BlobId, MailboxId, MessageId, ModSeq, TenantId, TraceId, Uid
 from server.domain.message import Blob, BlobPlace, Rendered
 from server.store.schema import accounts, blobs, emails, mailboxes, messages
@@ -59,6 +60,19 @@ _LOAD = prepared(
 )
 _CHANGES = prepared(
     select(*_VIEW, m.c.expunged_at).where(*_IN_MAILBOX, m.c.modseq > bindparam("b_since")).order_by(m.c.uid)
+)
+_DELETED_COUNT = prepared(
+    select(func.count()).select_from(m).where(*_IN_MAILBOX, _LIVE, m.c.flags.op("&")(DELETED) != 0)
+)
+_VANISHED = prepared(
+    select(m.c.uid)
+    .where(*_IN_MAILBOX, m.c.modseq > bindparam("b_since"), m.c.expunged_at.is_not(None))
+    .order_by(m.c.uid)
+)
+_CHANGED = prepared(
+    select(m.c.uid).where(
+        *_IN_MAILBOX, m.c.modseq > bindparam("b_since"), m.c.uid >= bindparam("b_first"), m.c.uid <= bindparam("b_last")
+    )
 )
 _STATES = prepared(
     select(m.c.uid, m.c.id, m.c.email_id, m.c.flags, m.c.keywords, m.c.size_octets, m.c.internal_date)
@@ -239,6 +253,26 @@ async def load(
 async def changes(tx: Transaction, account_id: AccountId, mailbox_id: MailboxId, since: ModSeq) -> Sequence[Row]:
     """Rows as of `load` with expunged_at behind, of messages changed after `since`, expunged ones included."""
     return await tx.fetch(_CHANGES, {"b_account": account_id, "b_mailbox": mailbox_id, "b_since": since})
+
+
+async def deleted_count(tx: Transaction, account_id: AccountId, mailbox_id: MailboxId) -> int:
+    """How many messages are marked \\Deleted."""
+    row = await tx.fetch_one(_DELETED_COUNT, {"b_account": account_id, "b_mailbox": mailbox_id})
+    return 0 if row is None else cast(int, row[0])
+
+
+async def vanished(tx: Transaction, account_id: AccountId, mailbox_id: MailboxId, since: ModSeq) -> list[int]:
+    """UIDs of messages expunged after `since` whose rows are still there, ascending."""
+    rows = await tx.fetch(_VANISHED, {"b_account": account_id, "b_mailbox": mailbox_id, "b_since": since})
+    return [cast(int, row[0]) for row in rows]
+
+
+async def changed_between(
+    tx: Transaction, account_id: AccountId, mailbox_id: MailboxId, since: ModSeq, first: int, last: int
+) -> set[int]:
+    """UIDs in a range of messages changed, or expunged, after `since`."""
+    params = {**_between(account_id, mailbox_id, first, last), "b_since": since}
+    return {cast(int, row[0]) for row in await tx.fetch(_CHANGED, params)}
 
 
 async def states(

@@ -61,13 +61,25 @@ async def drop_queue_history(tx: Transaction, before_us: int) -> int:
 
 
 async def drop_expunged(tx: Transaction, before_us: int) -> int:
-    """Remove messages expunged before `before_us`, and emails that no mailbox shows any more."""
+    """Remove messages expunged before `before_us`, and emails that no mailbox shows any more.
+
+    Each mailbox notes up to which modseq such rows may be missing: who asks what vanished since an earlier one is told
+    otherwise (RFC 7162 §3.2.5.1).
+    """
     rows = await tx.fetch(
-        select(messages.c.id, messages.c.email_id).where(messages.c.expunged_at < before_us).limit(BATCH)
+        select(messages.c.id, messages.c.email_id, messages.c.mailbox_id, messages.c.modseq)
+        .where(messages.c.expunged_at < before_us)
+        .limit(BATCH)
     )
     if not rows:
         return 0
     email_ids = list({cast(str, row[1]) for row in rows})
+    purged: dict[str, int] = {}
+    for row in rows:
+        purged[cast(str, row[2])] = max(purged.get(cast(str, row[2]), 0), cast(int, row[3]))
+    for mailbox_id, modseq in purged.items():
+        below = and_(mailboxes.c.id == mailbox_id, mailboxes.c.purged_modseq < modseq)
+        await tx.execute(update(mailboxes).where(below).values(purged_modseq=modseq))
     await tx.execute(delete(messages).where(messages.c.id.in_([cast(str, row[0]) for row in rows])))
     shown = exists().where(messages.c.email_id == emails.c.id)
     await tx.execute(delete(emails).where(emails.c.id.in_(email_ids), ~shown))

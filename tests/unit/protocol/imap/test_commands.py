@@ -33,6 +33,7 @@ from server.protocol.imap.flags import FlagSet
 from server.protocol.imap.listing import List, ListReturn, ListSelect, StatusItem
 from server.protocol.imap.parse import CommandSyntaxError, parse_append, parse_command, tag_of
 from server.protocol.imap.search import BadCharset
+from server.protocol.imap.select import Select
 from server.protocol.imap.sequence import SequenceSet
 
 ONE = SequenceSet(((1, 1),))
@@ -49,8 +50,8 @@ ONE = SequenceSet(((1, 1),))
         (b"AUTHENTICATE plain", "AUTHENTICATE", Authenticate("PLAIN", None)),
         (b"AUTHENTICATE PLAIN AGEAYg==", "AUTHENTICATE", Authenticate("PLAIN", b"AGEAYg==")),
         (b"AUTHENTICATE PLAIN =", "AUTHENTICATE", Authenticate("PLAIN", b"=")),
-        (b"SELECT INBOX", "SELECT", OnMailbox(MailboxVerb.SELECT, "INBOX")),
-        (b'EXAMINE "a b"', "EXAMINE", OnMailbox(MailboxVerb.EXAMINE, "a b")),
+        (b"SELECT INBOX", "SELECT", Select("INBOX", read_only=False)),
+        (b'EXAMINE "a b"', "EXAMINE", Select("a b", read_only=True)),
         (b"CREATE Entw&APw-rfe", "CREATE", OnMailbox(MailboxVerb.CREATE, "Entwürfe")),
         ("CREATE Entwürfe".encode(), "CREATE", None),
         ('CREATE "Entwürfe"'.encode(), "CREATE", OnMailbox(MailboxVerb.CREATE, "Entwürfe")),
