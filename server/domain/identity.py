@@ -133,12 +133,13 @@ class Alias:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """A logged-in account on a mail protocol."""
+    """A logged-in account on a mail protocol; `app_password_id` None = by the account's own password."""
 
     account_id: AccountId
     tenant_id: TenantId
     address: str
     credential_version: int
+    app_password_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

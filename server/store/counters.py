@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam, select, update
 
 from server.domain.errors import NotFound
 from server.domain.ids import AccountId, ModSeq, UidValidity
@@ -30,6 +30,9 @@ _NEXT = prepared(
 )
 
 
+_CREDENTIALS = prepared(select(counters.c.value).where(counters.c.name == "credentials"))
+
+
 async def next_modseq(tx: Transaction, account_id: AccountId) -> ModSeq:
     """Take the account's next modseq and announce the account's move after the commit (RFC 7162 §3.1)."""
     row = await tx.fetch_one(_NEXT_MODSEQ, {"b_id": account_id})
@@ -46,3 +49,14 @@ async def next_uidvalidity(tx: Transaction) -> UidValidity:
     if row is None:
         raise NotFound("the uidvalidity counter is missing")
     return UidValidity(cast(int, row[0]))
+
+
+async def credentials_changed(tx: Transaction) -> None:
+    """Tell every process that some account's right to log in has changed."""
+    await tx.fetch_one(_NEXT, {"b_name": "credentials"})
+
+
+async def credentials_state(tx: Transaction) -> int:
+    """A number that differs after each `credentials_changed`."""
+    row = await tx.fetch_one(_CREDENTIALS)
+    return 0 if row is None else cast(int, row[0])

@@ -14,6 +14,7 @@ from server.store.schema.directory import (
     dkim_keys,
     domain_aliases,
     domains,
+    login_places,
     tenants,
 )
 from server.store.schema.filters import filter_rules, sieve_duplicates, sieve_scripts, vacation_replies, vacations
@@ -58,6 +59,7 @@ __all__ = [
     "imported_messages",
     "jobs",
     "leases",
+    "login_places",
     "mailbox_grants",
     "mailboxes",
     "messages",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, LargeBinary, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, LargeBinary, Table, Text, UniqueConstraint
 
 from server.store.schema.base import id_column, int_column, life_columns, metadata, ref_column, text_column
 
@@ -124,7 +124,7 @@ app_passwords = Table(
     ref_column("tenant_id", "tenants.id"),
     Column("account_id", Text, ForeignKey("accounts.id"), nullable=False, index=True),
     text_column("name"),
-    text_column("secret_sha256"),
+    Column("secret_sha256", Text, nullable=False, index=True),
     Column("scram_salt", LargeBinary, nullable=False),
     int_column("scram_iterations"),
     Column("scram_stored_key", LargeBinary, nullable=False),
@@ -147,11 +147,24 @@ bans = Table(
     text_column("account_id", null=True),
     text_column("reason"),
     text_column("made_by"),
+    int_column("spares_known"),
     int_column("strikes"),
     int_column("created_at"),
     Column("expires_at", BigInteger, nullable=True, index=True),
 )
-"""Networks that may not log in, or not to one account; `strikes` counts bans in a row, for the next one's length."""
+"""Networks that may not log in, or not to one account; `strikes` counts bans in a row, for the next one's length,
+`spares_known` lets accounts in that have logged in well from there."""
+
+login_places = Table(
+    "login_places",
+    metadata,
+    Column("account_id", Text, ForeignKey("accounts.id"), primary_key=True),
+    Column("place", Text, primary_key=True),
+    int_column("first_at"),
+    int_column("last_at"),
+    Index("ix_login_places_place", "place"),
+)
+"""Where accounts have logged in well: `place` is an IPv4 address or an IPv6 /64, as text that sorts by network."""
 
 api_keys = Table(
     "api_keys",

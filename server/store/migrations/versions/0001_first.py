@@ -45,6 +45,7 @@ def upgrade() -> None:
         sa.Column("account_id", sa.Text(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("made_by", sa.Text(), nullable=False),
+        sa.Column("spares_known", sa.BigInteger(), nullable=False),
         sa.Column("strikes", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=True),
@@ -446,6 +447,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_app_passwords")),
     )
     op.create_index(op.f("ix_app_passwords_account_id"), "app_passwords", ["account_id"], unique=False)
+    op.create_index(op.f("ix_app_passwords_secret_sha256"), "app_passwords", ["secret_sha256"], unique=False)
     op.create_table(
         "attempts",
         sa.Column("delivery_id", sa.Text(), nullable=False),
@@ -526,6 +528,16 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_imported_messages_account_id")),
         sa.PrimaryKeyConstraint("account_id", "source", "key", name=op.f("pk_imported_messages")),
     )
+    op.create_table(
+        "login_places",
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("place", sa.Text(), nullable=False),
+        sa.Column("first_at", sa.BigInteger(), nullable=False),
+        sa.Column("last_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_login_places_account_id")),
+        sa.PrimaryKeyConstraint("account_id", "place", name=op.f("pk_login_places")),
+    )
+    op.create_index("ix_login_places_place", "login_places", ["place"], unique=False)
     op.create_table(
         "mailboxes",
         sa.Column("id", sa.Text(), nullable=False),
@@ -643,4 +655,4 @@ def upgrade() -> None:
     op.create_index(op.f("ix_messages_email_id"), "messages", ["email_id"], unique=False)
     op.create_index("ix_messages_mailbox_id_modseq", "messages", ["mailbox_id", "modseq"], unique=False)
     counters = sa.table("counters", sa.column("name", sa.Text), sa.column("value", sa.BigInteger))
-    op.bulk_insert(counters, [{"name": name, "value": 0} for name in ("events", "audit", "uidvalidity")])
+    op.bulk_insert(counters, [{"name": name, "value": 0} for name in ("events", "audit", "uidvalidity", "credentials")])
