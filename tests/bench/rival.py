@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.bench.servers import ACCOUNTS
+from tests.support.queueing import certificate
 
 DOMAIN = "example.test"
 PASSWORD = "secret"
@@ -82,13 +83,16 @@ state_dir = {folder}/state
 log_path = {folder}/dovecot.log
 protocols = imap lmtp
 listen = 127.0.0.1
-ssl = no
+ssl = yes
+ssl_cert = <{folder}/cert.pem
+ssl_key = <{folder}/key.pem
 disable_plaintext_auth = no
+mail_max_userip_connections = 5000
 mail_location = maildir:~/mail
 mail_fsync = optimized
 first_valid_uid = 1000
-default_process_limit = 1000
-default_client_limit = 3000
+default_process_limit = 4000
+default_client_limit = 20000
 passdb {{
   driver = static
   args = password={password}
@@ -105,9 +109,13 @@ service imap-login {{
   inet_listener imap {{
     port = {imap_port}
   }}
+  client_limit = 3000
   inet_listener imaps {{
-    port = 0
+    port = {imaps_port}
   }}
+}}
+service imap {{
+  process_limit = 4000
 }}
 service lmtp {{
   process_min_avail = 2
@@ -130,7 +138,7 @@ class PostfixDovecot:
     imap_starttls = False
 
     def __init__(self, folder: Path) -> None:
-        self.smtp_port, self.imap_port = _free_port(), _free_port()
+        self.smtp_port, self.imap_port, self.imaps_port = _free_port(), _free_port(), _free_port()
         self.logins: Sequence[tuple[str, str]] = [(f"u{n}@{DOMAIN}", PASSWORD) for n in range(ACCOUNTS)]
         self.pids: Sequence[int] = ()
         self._folder = folder
@@ -166,7 +174,7 @@ class PostfixDovecot:
     def _write(self, daemons: str) -> None:
         folder = self._folder
         for name in ("postfix", "queue", "data", "dovecot", "state", "mail"):
-            (folder / name).mkdir(mode=0o755, parents=True)
+            (folder / name).mkdir(mode=0o755, parents=True, exist_ok=True)
         # The rivals' own users have to pass through.
         folder.chmod(0o755)
         os.chown(folder / "data", pwd.getpwnam("postfix").pw_uid, -1)
@@ -180,7 +188,11 @@ class PostfixDovecot:
             "uid": MAIL_UID,
             "smtp_port": self.smtp_port,
             "imap_port": self.imap_port,
+            "imaps_port": self.imaps_port,
         }
+        chain, key = certificate("mail.example.test")
+        (folder / "cert.pem").write_bytes(chain)
+        (folder / "key.pem").write_bytes(key)
         (folder / "postfix/main.cf").write_text(MAIN_CF.format(**values))
         (folder / "postfix/master.cf").write_text(MASTER_CF.format(**values))
         (folder / "dovecot.conf").write_text(DOVECOT_CONF.format(**values))

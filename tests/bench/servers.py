@@ -19,6 +19,7 @@ class Server(Protocol):
     name: str
     smtp_port: int
     imap_port: int
+    imaps_port: int
     imap_starttls: bool
     logins: Sequence[tuple[str, str]]
     """Name and password of each account; the name is its address."""
@@ -40,12 +41,17 @@ class MaiRust:
         self.daemon = DaemonProcess(folder, accounts=ACCOUNTS, roles=ROLES, settings=settings)
         self.smtp_port = self.daemon.ports.smtp
         self.imap_port = self.daemon.ports.imap
+        self.imaps_port = self.daemon.ports.imaps
         self.logins: Sequence[tuple[str, str]] = [(address, PASSWORD) for address in self.daemon.addresses]
         self.pids: Sequence[int] = ()
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> MaiRust:
-        self._stack.enter_context(self.daemon)
+        if self.daemon.database_path is not None and self.daemon.database_path.exists():
+            self.daemon.start()
+            self._stack.callback(self.daemon.close)
+        else:
+            self._stack.enter_context(self.daemon)
         self.pids = [self.daemon.pid]
         return self
 
