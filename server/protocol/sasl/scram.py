@@ -26,13 +26,27 @@ _ESCAPED = re.compile(r"=2C|=3D|(=)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScramKeys:
+    """The keys of one more password of the same account, made with the same salt and iterations."""
+
+    id: str
+    stored_key: bytes = field(repr=False)
+    server_key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScramCredential:
-    """What is stored for one account (RFC 5802 §3)."""
+    """What is stored for one account (RFC 5802 §3).
+
+    Attributes:
+        others: Further passwords that are as good; the client's proof says which one it used.
+    """
 
     salt: bytes
     iterations: int
     stored_key: bytes = field(repr=False)
     server_key: bytes = field(repr=False)
+    others: tuple[ScramKeys, ...] = ()
 
 
 def derive_credential(password: bytes, *, salt: bytes, iterations: int = ITERATIONS) -> ScramCredential:
@@ -56,9 +70,13 @@ class ScramServer:
 
     Args:
         nonce: The server's part of the nonce: at least 18 random octets as printable ASCII without comma.
+
+    Attributes:
+        matched: After a right proof, the id of the one of `others` it was made with; empty for the credential itself.
     """
 
     def __init__(self, nonce: bytes) -> None:
+        self.matched = ""
         self._nonce = nonce
         self._gs2_header = b""
         self._client_first_bare = b""
@@ -74,9 +92,9 @@ class ScramServer:
         match = _FIRST.fullmatch(message)
         if match is None or len(match.group(5)) > CLIENT_NONCE_MAX:
             raise SaslSyntaxError("malformed client-first-message")
-        login = _name(match.group(4))
+        login = parse_name(match.group(4))
         authorization = match.group(2)
-        if authorization and _name(authorization) != login:
+        if authorization and parse_name(authorization) != login:
             raise SaslSyntaxError("another identity is not available")
         self._client_first_bare = match.group(3)
         self._gs2_header = message[: match.start(3)]
@@ -105,16 +123,24 @@ class ScramServer:
             raise SaslSyntaxError("channel binding or nonce differ")
         proof = decode_base64(encoded)
         auth_message = b",".join((self._client_first_bare, self._server_first, without_proof))
-        client_signature = hmac.digest(self._credential.stored_key, auth_message, "sha256")
-        if len(proof) != len(client_signature):
+        if len(proof) != hashlib.sha256().digest_size:
             raise SaslSyntaxError("proof of another length")
-        client_key = bytes(a ^ b for a, b in zip(proof, client_signature, strict=True))
-        if not hmac.compare_digest(hashlib.sha256(client_key).digest(), self._credential.stored_key):
-            return None
-        return b"v=" + encode_base64(hmac.digest(self._credential.server_key, auth_message, "sha256"))
+        own = ScramKeys(id="", stored_key=self._credential.stored_key, server_key=self._credential.server_key)
+        for keys in (own, *self._credential.others):
+            if _proves(proof, auth_message, keys.stored_key):
+                self.matched = keys.id
+                return b"v=" + encode_base64(hmac.digest(keys.server_key, auth_message, "sha256"))
+        return None
 
 
-def _name(octets: bytes) -> str:
+def _proves(proof: bytes, auth_message: bytes, stored_key: bytes) -> bool:
+    """Whether the proof was made with the password behind a StoredKey (RFC 5802 §3)."""
+    client_signature = hmac.digest(stored_key, auth_message, "sha256")
+    client_key = bytes(a ^ b for a, b in zip(proof, client_signature, strict=True))
+    return hmac.compare_digest(hashlib.sha256(client_key).digest(), stored_key)
+
+
+def parse_name(octets: bytes) -> str:
     """saslname to text; `=` stands only before 2C or 3D (RFC 5802 §5.1)."""
     text = parse_login(octets)
     if any(match.group(1) for match in _ESCAPED.finditer(text)):
