@@ -43,6 +43,8 @@ _OWN_PORTS = {
     "submissions": (465, 2465),
     "imap": (143, 2143),
     "imaps": (993, 2993),
+    "pop3": (110, 2110),
+    "pop3s": (995, 2995),
 }
 """The usual port of each service, and the one of a daemon that may not bind it."""
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"

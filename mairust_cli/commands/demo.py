@@ -107,6 +107,7 @@ def _table(run: Runtime, folder: DemoFolder, ports: dict[str, int], *, temporary
         f"accounts  {ALICE}  {BOB}     password  {PASSWORD}",
         f"IMAP      {ports['imaps_port']} TLS, {ports['imap_port']} STARTTLS      "
         f"SMTP  {ports['submissions_port']} TLS, {ports['submission_port']} STARTTLS, {ports['smtp_port']} reception",
+        f"POP3      {ports['pop3s_port']} TLS, {ports['pop3_port']} STLS      Sieve  {ports['sieve_port']} STARTTLS",
         f"API       http://127.0.0.1:{ports['api_port']}/docs      captured mail  {safe(str(folder.outbound))}",
         f"trust     {safe(str(folder.certificate))}",
         f"console   mairust --socket {safe(str(folder.socket))} tui",

@@ -76,6 +76,7 @@ class DemoFolder:
             "tls": {"cert_path": str(self.certificate), "key_path": str(self.key)},
             "storage": {"reserve": "64MiB"},
             "smtp": {"max_connections_per_ip": 1000, "connections_per_minute": 100_000},
+            "pop3": {"enabled": True},
             "outbound": {"capture_path": str(self.outbound)},
         }
         return "# Written by mairust demo at each start.\n" + yaml_text(settings)

@@ -23,6 +23,9 @@ PORTS: Mapping[str, int] = {
     "submissions_port": 465,
     "imap_port": 143,
     "imaps_port": 993,
+    "pop3_port": 110,
+    "pop3s_port": 995,
+    "sieve_port": 4190,
     "api_port": 8080,
 }
 

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from server.config.schema import Settings
 
-PORT_KEYS = ("smtp_port", "submission_port", "submissions_port", "imap_port", "imaps_port", "api_port")
+_MAIL_PORTS = ("smtp_port", "submission_port", "submissions_port", "imap_port", "imaps_port", "pop3_port", "pop3s_port")
+PORT_KEYS = (*_MAIL_PORTS, "sieve_port", "api_port")
 SCHEMES = {"sqlite": "sqlite", "postgres": "postgres", "postgresql": "postgres"}
 EARLY_RETRIES = 4
 

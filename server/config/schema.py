@@ -21,12 +21,12 @@ from server.config.secret import Secret
 STATE_DIR = Path("/var/lib/mairust")
 LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1"))
 COMPONENTS = frozenset(
-    {"api", "auth", "daemon", "dns", "imap", "job", "library", "queue", "reception", "smtp", "storage"}
-    | {"submission", "tls", "trace"}
+    {"api", "auth", "daemon", "dns", "imap", "job", "library", "pop3", "queue", "reception", "sieve", "smtp"}
+    | {"storage", "submission", "tls", "trace"}
 )
-ROLES = ("smtp", "submission", "imap", "http", "queue", "jobs")
+ROLES = ("smtp", "submission", "imap", "pop3", "sieve", "http", "queue", "jobs")
 
-Role = Literal["smtp", "submission", "imap", "http", "queue", "jobs"]
+Role = Literal["smtp", "submission", "imap", "pop3", "sieve", "http", "queue", "jobs"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 _PORT = kinds.integer(0, 65535)
@@ -45,7 +45,7 @@ class Server(Section, frozen=True, kw_only=True):
     ] = "localhost"
     roles: Annotated[
         tuple[Role, ...], Key(kinds.list_of(kinds.choice(*ROLES), low=1), "What runs in this process", "list str")
-    ] = ("smtp", "submission", "imap", "http", "queue", "jobs")
+    ] = ("smtp", "submission", "imap", "pop3", "sieve", "http", "queue", "jobs")
     bind: Annotated[
         tuple[str, ...],
         Key(kinds.list_of(kinds.address, low=1), "Addresses of the mail listeners; not for passed sockets", "list ip"),
@@ -55,6 +55,9 @@ class Server(Section, frozen=True, kw_only=True):
     submissions_port: Annotated[int, Key(_PORT, "Submission with implicit TLS; 0 = off", "int")] = 465
     imap_port: Annotated[int, Key(_PORT, "IMAP with STARTTLS; 0 = off", "int")] = 143
     imaps_port: Annotated[int, Key(_PORT, "IMAP with implicit TLS; 0 = off", "int")] = 993
+    pop3_port: Annotated[int, Key(_PORT, "POP3 with STLS, when pop3.enabled; 0 = off", "int")] = 110
+    pop3s_port: Annotated[int, Key(_PORT, "POP3 with implicit TLS, when pop3.enabled; 0 = off", "int")] = 995
+    sieve_port: Annotated[int, Key(_PORT, "ManageSieve with STARTTLS; 0 = off", "int")] = 4190
     api_port: Annotated[int, Key(_PORT, "HTTP API; 0 = off", "int")] = 8080
     api_bind: Annotated[
         tuple[str, ...],
@@ -162,6 +165,15 @@ class Imap(Section, frozen=True, kw_only=True):
     max_per_account: Annotated[
         int, Key(kinds.integer(1, 1000), "Sessions per account and address", "int", reload=True)
     ] = 20
+
+
+class Pop3(Section, frozen=True, kw_only=True):
+    """POP3 sessions."""
+
+    enabled: Annotated[bool, Key(kinds.boolean, "Serve POP3", "bool")] = False
+    idle_timeout: Annotated[
+        float, Key(kinds.duration(MINUTE, DAY), "Silence before the connection is closed", "dur", reload=True)
+    ] = 10 * MINUTE
 
 
 class Dns(Section, frozen=True, kw_only=True):
@@ -334,6 +346,7 @@ class Settings(Section, frozen=True, kw_only=True):
     smtp: Smtp = Smtp()
     submission: Submission = Submission()
     imap: Imap = Imap()
+    pop3: Pop3 = Pop3()
     dns: Dns = Dns()
     mailauth: Mailauth = Mailauth()
     queue: Queue = Queue()

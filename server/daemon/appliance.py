@@ -8,6 +8,7 @@ from server.config.schema import Settings
 from server.daemon.parts import Adapters, Identity, Live, Mail
 from server.daemon.service import Probe, Service
 from server.imap.server import ImapServer
+from server.pop3.server import Pop3Server
 from server.smtp.server import SmtpServer
 from server.smtp.settings import smtp_settings
 
@@ -22,6 +23,7 @@ class Appliance:
         self.mail = mail
         self.smtp: SmtpServer | None = None
         self.imap: ImapServer | None = None
+        self.pop3: Pop3Server | None = None
         self.services: Sequence[Service] = ()
         self.probes: Sequence[Probe] = (Probe(name="committer", check=self._committer_lives),)
 
@@ -39,6 +41,8 @@ class Appliance:
             self.smtp.reconfigure(smtp_settings(settings))
         if self.imap is not None:
             self.imap.reconfigure(settings)
+        if self.pop3 is not None:
+            self.pop3.reconfigure(settings)
 
     async def close(self) -> None:
         """Commit what waits, then close the store and the threads."""

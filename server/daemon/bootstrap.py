@@ -13,7 +13,7 @@ from server.config.schema import Settings
 from server.daemon import stores
 from server.daemon.appliance import Appliance
 from server.daemon.http import http_service
-from server.daemon.listeners import imap_services, queue_service, smtp_services, watch_certificate
+from server.daemon.listeners import imap_services, pop3_services, queue_service, smtp_services, watch_certificate
 from server.daemon.parts import Live, make_adapters, make_identity, make_mail
 from server.daemon.service import Host, Service
 from server.telemetry.log import get_logger
@@ -53,7 +53,7 @@ def openapi() -> str:
 def _services(appliance: Appliance, host: Host) -> list[Service]:
     """Every service of this host's roles, in the order of their start: mail first, HTTP last."""
     settings, roles = appliance.live(), appliance.live().server.roles
-    services = [*smtp_services(appliance, host), *imap_services(appliance, host)]
+    services = [*smtp_services(appliance, host), *imap_services(appliance, host), *pop3_services(appliance, host)]
     if "queue" in roles:
         services.append(queue_service(appliance.mail.runner))
     if "jobs" in roles:

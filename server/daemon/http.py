@@ -151,13 +151,15 @@ class _Http:
 def served(settings: Settings) -> list[Listener]:
     """The ports of this host's roles, each with the addresses at which the host itself reaches it."""
     server, mail, api = settings.server, _reached(settings.server.bind), _reached(settings.server.api_bind)
-    imap = settings.imap.enabled
+    imap, pop3 = settings.imap.enabled, settings.pop3.enabled
     ports: tuple[tuple[str, Role, int, tuple[str, ...]], ...] = (
         ("smtp", "smtp", server.smtp_port, mail),
         ("submission", "submission", server.submission_port, mail),
         ("submissions", "submission", server.submissions_port, mail),
         ("imap", "imap", server.imap_port if imap else 0, mail),
         ("imaps", "imap", server.imaps_port if imap else 0, mail),
+        ("pop3", "pop3", server.pop3_port if pop3 else 0, mail),
+        ("pop3s", "pop3", server.pop3s_port if pop3 else 0, mail),
         ("api", "http", server.api_port, api),
     )
     return [

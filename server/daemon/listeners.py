@@ -1,4 +1,4 @@
-"""The mail services: SMTP and IMAP on their sockets, the queue, and the watch on the certificate.
+"""The mail services: SMTP, IMAP and POP3 on their sockets, the queue, and the watch on the certificate.
 
 - Sockets are taken when the daemon is built: a busy or forbidden port stops the start, and connections wait in the
   backlog until the service runs, so none is refused.
@@ -17,11 +17,16 @@ from server.daemon.service import Host, Service
 from server.imap.server import ImapServer
 from server.imap.server import Listener as ImapListener
 from server.imap.services import ImapServices
+from server.pop3.server import Listener as Pop3Listener
+from server.pop3.server import Pop3Server
+from server.pop3.services import Pop3Services
+from server.services.mailstore.maildrop import Maildrops
 from server.services.queue.runner import QueueRunner
 from server.smtp.contracts import EdgeServices
 from server.smtp.contracts import Listener as SmtpListener
 from server.smtp.server import SmtpServer
 from server.smtp.settings import smtp_settings
+from server.stream.listening import StreamServer
 
 TLS_CHECK_S = 60.0
 
@@ -69,7 +74,33 @@ def imap_services(appliance: Appliance, host: Host) -> list[Service]:
     return [_listener("imap", appliance.imap)]
 
 
-def _listener(name: str, server: SmtpServer | ImapServer) -> Service:
+def pop3_services(appliance: Appliance, host: Host) -> list[Service]:
+    settings = appliance.live()
+    server = settings.server
+    if "pop3" not in server.roles or not settings.pop3.enabled:
+        return []
+    sockets = {
+        Pop3Listener.POP3: host.sockets.tcp("pop3", server.bind, server.pop3_port),
+        Pop3Listener.POP3S: host.sockets.tcp("pop3s", server.bind, server.pop3s_port),
+    }
+    if not any(sockets.values()):
+        return []
+    adapters = appliance.adapters
+    shared = settings.database.type == "postgres"
+    maildrops = Maildrops(
+        mailstore=appliance.mail.mailstore,
+        database=adapters.database,
+        clock=adapters.clock,
+        owner=server.hostname,
+        shared=shared,
+    )
+    services = Pop3Services(maildrops=maildrops, logins=appliance.identity.logins)
+    appliance.pop3 = Pop3Server(services=services, settings=settings, tls=_context(adapters.tls), sockets=sockets)
+    leases = [Service(name="maildrops", run=maildrops.run)] if shared else []
+    return [_listener("pop3", appliance.pop3), *leases]
+
+
+def _listener(name: str, server: SmtpServer | ImapServer | StreamServer) -> Service:
     """A listener: its sockets listen before it starts, so connections wait in their backlog, none is refused."""
     return Service(name=name, critical=True, run=server.serve, drain=server.drain)
 

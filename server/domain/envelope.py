@@ -69,7 +69,11 @@ class TlsInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionInfo:
-    """Who speaks to us, on which port, how. `listener` is smtp, submission, submissions, imap, imaps or api."""
+    """Who speaks to us, on which port, how.
+
+    Attributes:
+        listener: smtp, submission, submissions, imap, imaps, pop3, pop3s, managesieve or api.
+    """
 
     listener: str
     remote_ip: str

@@ -39,6 +39,9 @@ COMMIT_DURATION = _histogram("commit_duration_seconds", "Time of one group commi
 IMAP_CONNECTIONS = _gauge("imap_connections", "IMAP connections open now.")
 IMAP_COMMANDS = _counter("imap_commands", "IMAP commands answered.", "command", "result")
 
+POP3_CONNECTIONS = _gauge("pop3_connections", "POP3 connections open now.")
+MANAGESIEVE_CONNECTIONS = _gauge("managesieve_connections", "ManageSieve connections open now.")
+
 AUTH_ATTEMPTS = _counter("auth_attempts", "Logins tried.", "protocol", "result")
 BANS_ACTIVE = _gauge("bans_active", "Networks banned now.")
 

@@ -57,7 +57,7 @@ READY_S = 10.0
 START_MAX_S = 90.0
 """How long a test waits for it on a machine that is busy with other things."""
 REPOSITORY = Path(__file__).resolve().parents[2]
-MAIL_ROLES = ("smtp", "submission", "imap", "queue", "jobs")
+MAIL_ROLES = ("smtp", "submission", "imap", "pop3", "sieve", "queue", "jobs")
 
 
 class NotReady(AssertionError):
@@ -73,6 +73,9 @@ class Ports:
     submissions: int
     imap: int
     imaps: int
+    pop3: int
+    pop3s: int
+    sieve: int
     api: int
 
 
@@ -182,6 +185,7 @@ class DaemonProcess:
             },
             "smtp": {"connections_per_minute": 1_000_000, "max_connections_per_ip": 1000},
             "imap": {"max_per_account": 100},
+            "pop3": {"enabled": True},
             "login": {"argon2_memory_kib": 19_456},
             "dns": {"resolvers": ["127.0.0.1:9"], "timeout": "1s"},
             "mailauth": {"enabled": False},

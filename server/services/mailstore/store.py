@@ -13,11 +13,12 @@ from typing import TypeVar
 from server.domain.errors import Conflict, MaiRustError, OverQuota, Unavailable
 from server.domain.ids import AccountId, MailboxId, ModSeq, Uid
 from server.domain.mailbox import Mailbox
-from server.domain.message import CONTENT_RAM_MAX, Content, Rendered, Stored
+from server.domain.message import CONTENT_RAM_MAX, Content, Rendered, SpecialUse, Stored
 from server.domain.ports import BlobStore, Clock, ContentWriter, Notifier, Worker
 from server.protocol.imap.search import SearchKey
 from server.protocol.mime.render import render
 from server.services.mailstore import mailboxes as boxes
+from server.services.mailstore.access import Access
 from server.services.mailstore.append import append_in
 from server.services.mailstore.copy_move import Copied, Expunged, copy_in, expunge_in, remove_in
 from server.services.mailstore.flags import FlagChange, FlagsStored, format_stored_keywords, store_flags_in
@@ -28,7 +29,8 @@ from server.services.mailstore.sync import Follower, MailboxView, OpenMailboxes
 from server.store.database import Database
 from server.store.errors import StoreReadOnly, UniqueViolation
 from server.store.repositories import mailboxes as mailbox_rows
-from server.store.repositories import messages
+from server.store.repositories import message_details, messages
+from server.store.repositories.message_details import Details
 from server.store.transaction import Transaction, Unit
 from server.telemetry.log import get_logger
 
@@ -48,6 +50,7 @@ class MailStore:
         self._blobs = blobs
         self._clock = clock
         self.worker = worker
+        self.access = Access(database)
         self._octets = MessageOctets(database, blobs)
         self._open = OpenMailboxes(database, notifier, clock)
 
@@ -61,8 +64,9 @@ class MailStore:
         """Raises NotFound, and InvalidInput for what can't be a name."""
         return await self._database.read("mailstore.mailbox", lambda tx: boxes.find_in(tx, account_id, name))
 
-    async def create(self, account_id: AccountId, name: str) -> Mailbox:
-        return await self._write("mailstore.create", lambda tx: boxes.create_in(tx, account_id, name))
+    async def create(self, account_id: AccountId, name: str, role: SpecialUse | None = None) -> Mailbox:
+        """Create a mailbox; one that is given a role takes it from the mailbox that has it (RFC 6154 §3)."""
+        return await self._write("mailstore.create", lambda tx: boxes.create_in(tx, account_id, name, role))
 
     async def delete(self, account_id: AccountId, name: str) -> None:
         await self._write("mailstore.delete", lambda tx: boxes.delete_in(tx, account_id, name))
@@ -244,10 +248,16 @@ class MailStore:
         except MaiRustError as error:
             log.warning("mailstore.recent_not_kept", reason=error.public)
 
-    async def deleted_count(self, account_id: AccountId, mailbox_id: MailboxId) -> int:
-        """Messages marked \\Deleted (RFC 9051 §6.3.11)."""
+    async def deleted(self, account_id: AccountId, mailbox_id: MailboxId) -> tuple[int, int]:
+        """Messages marked \\Deleted and their octets (RFC 9051 §6.3.11, RFC 9208 §4.1.4)."""
         return await self._database.read(
-            "mailstore.deleted_count", lambda tx: messages.deleted_count(tx, account_id, mailbox_id)
+            "mailstore.deleted", lambda tx: messages.deleted(tx, account_id, mailbox_id)
+        )
+
+    async def details(self, view: MailboxView, uids: Sequence[int]) -> dict[int, Details]:
+        """Ids, preview and date of saving by UID; ask for a page at a time."""
+        return await self._database.read(
+            "mailstore.details", lambda tx: message_details.details(tx, view.account_id, view.mailbox_id, uids)
         )
 
     async def vanished(self, view: MailboxView, since: ModSeq) -> list[int]:

@@ -13,7 +13,11 @@ from server.config.schema import Server
 
 UNITS = Path(__file__).parents[3] / "systemd"
 SYSTEM_UNITS = Path("/lib/systemd/system")
-SOCKET_NAMES = ("smtp", "submission", "submissions", "imap", "imaps", "rest", "api")
+PORT_KEYS = {
+    **{name: f"{name}_port" for name in ("smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s")},
+    "managesieve": "sieve_port",
+}
+SOCKET_NAMES = (*PORT_KEYS, "rest", "api")
 EXPOSURE_MAX = 16
 """Tenths of a point of `systemd-analyze security`."""
 
@@ -79,9 +83,9 @@ def test_each_listener_has_a_socket_unit_with_its_name() -> None:
         assert values(path.name, "Backlog") == ["1024"]
 
 
-@pytest.mark.parametrize("name", ["smtp", "submission", "submissions", "imap", "imaps"])
+@pytest.mark.parametrize("name", PORT_KEYS)
 def test_socket_units_listen_on_the_ports_of_the_defaults(name: str) -> None:
-    assert values(f"mairust-{name}.socket", "ListenStream") == [str(getattr(Server(), f"{name}_port"))]
+    assert values(f"mairust-{name}.socket", "ListenStream") == [str(getattr(Server(), PORT_KEYS[name]))]
 
 
 def test_the_api_sockets_are_those_of_the_defaults() -> None:

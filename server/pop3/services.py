@@ -1,0 +1,14 @@
+"""What the POP3 edge is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from server.services.mailstore.maildrop import Maildrops
+from server.stream.sasl import LoginService
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pop3Services:
+    maildrops: Maildrops
+    logins: LoginService

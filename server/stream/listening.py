@@ -1,0 +1,165 @@
+"""The listeners of an edge of lines: accept, limit, converse, drain (reliability.md §8, §9).
+
+- Sessions are tasks of the TaskGroup that `serve` owns. One that fails by our fault ends itself and no other.
+- The edge says what a session is; certificates are looked up per connection, so they can be swapped while serving.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from prometheus_client import Gauge
+
+from server.domain.envelope import ConnectionInfo
+from server.domain.ids import new_id
+from server.stream.connection import ConnectionClosed, Draining, StreamConnection
+from server.telemetry.log import bound, get_logger
+
+BACKLOG = 512
+CONNECTIONS_MAX = 2000
+"""All connections of one edge together (reliability.md §8)."""
+CONNECTIONS_BEFORE_LOGIN_MAX = 30
+"""Connections of one address that have not logged in (reliability.md §8: per IP)."""
+
+
+class StreamSession(Protocol):
+    """One client's conversation."""
+
+    async def run(self) -> None:
+        """From the greeting, or the TLS handshake before it, to the end. May raise ConnectionClosed, Draining."""
+        ...
+
+
+class StreamServer:
+    """Serves a set of listening sockets.
+
+    Args:
+        component: The edge's name in the log.
+        sockets: Bound sockets by listener; the server listens on them and closes them when it drains.
+        refusals: What is said, per listener, to a connection over a limit; nothing where TLS comes first.
+        failure: What is said when we fail.
+        session: Makes a session; its last argument is to be called when it has logged in.
+        gauge: Counts open connections.
+    """
+
+    def __init__(
+        self,
+        *,
+        component: str,
+        sockets: Mapping[str, Sequence[socket.socket]],
+        refusals: Mapping[str, bytes],
+        failure: bytes,
+        session: Callable[[StreamConnection, ConnectionInfo, Callable[[], None]], StreamSession],
+        gauge: Gauge,
+    ) -> None:
+        self._component = component
+        self._sockets = sockets
+        self._refusals = refusals
+        self._failure = failure
+        self._session = session
+        self._gauge = gauge
+        self._log = get_logger(component)
+        self._servers: list[asyncio.Server] = []
+        self._group: asyncio.TaskGroup | None = None
+        self._connections: set[StreamConnection] = set()
+        self._waiting: Counter[str] = Counter()
+        self._draining = False
+        self._changed = asyncio.Event()
+        self._stopped = asyncio.Event()
+
+    @property
+    def open_connections(self) -> int:
+        return len(self._connections)
+
+    async def serve(self, *, ready: Callable[[], None] = lambda: None) -> None:
+        """Accept connections until `drain` is through.
+
+        Args:
+            ready: Called once all sockets listen.
+        """
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for listener, sockets in self._sockets.items():
+                for sock in sockets:
+                    self._servers.append(await self._listen(loop, listener, sock))
+            ready()
+            await self._stopped.wait()
+
+    async def drain(self, grace_s: float) -> None:
+        """Stop accepting, end idle clients, give running commands `grace_s` seconds."""
+        self._draining = True
+        for server in self._servers:
+            server.close()
+        for connection in list(self._connections):
+            connection.drain_input()
+        try:
+            async with asyncio.timeout(grace_s):
+                while self._connections:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            self._log.warning(f"{self._component}.drain_incomplete", connections=len(self._connections))
+            for connection in list(self._connections):
+                connection.abort()
+        self._stopped.set()
+
+    async def _listen(self, loop: asyncio.AbstractEventLoop, listener: str, sock: socket.socket) -> asyncio.Server:
+        return await loop.create_server(
+            lambda: StreamConnection(lambda connection: self._accepted(connection, listener)),
+            sock=sock,
+            backlog=BACKLOG,
+        )
+
+    def _accepted(self, connection: StreamConnection, listener: str) -> None:
+        address = connection.peer[0]
+        full = len(self._connections) >= CONNECTIONS_MAX or self._waiting[address] >= CONNECTIONS_BEFORE_LOGIN_MAX
+        if self._group is None or self._draining or full:
+            self._log.info(f"{self._component}.too_many_connections", remote_addr=address)
+            connection.write(self._refusals.get(listener, b""))
+            connection.close()
+            return
+        self._connections.add(connection)
+        self._waiting[address] += 1
+        self._group.create_task(self._run(connection, listener, address))
+
+    async def _run(self, connection: StreamConnection, listener: str, address: str) -> None:
+        self._gauge.inc()
+        waits = True
+
+        def logged_in() -> None:
+            nonlocal waits
+            if waits:
+                waits = False
+                self._drop(address)
+
+        info = ConnectionInfo(
+            listener=listener,
+            remote_ip=address,
+            remote_port=connection.peer[1],
+            local_port=connection.local_port,
+            connection_id=new_id(),
+        )
+        with bound(connection_id=info.connection_id, remote_addr=address):
+            try:
+                await self._session(connection, info, logged_in).run()
+            except (ConnectionClosed, Draining):
+                self._log.debug(f"{self._component}.closed_early", reason=connection.lost_reason)
+            except Exception as error:
+                self._log.exception(f"{self._component}.session_failed", error)
+                connection.write(self._failure)
+            finally:
+                connection.close()
+                logged_in()
+                self._connections.discard(connection)
+                self._gauge.dec()
+                self._changed.set()
+
+    def _drop(self, address: str) -> None:
+        self._waiting[address] -= 1
+        if self._waiting[address] <= 0:
+            del self._waiting[address]
