@@ -1,7 +1,9 @@
-"""IMAP SEARCH over the decoded text of one message.
+"""IMAP SEARCH over one message that is not in the index, by the terms the index would hold of it.
 
-- Case-insensitive by Unicode case folding; encoded words, transfer encodings and charsets are undone first.
-- Bounded: at most `SEARCH_OCTETS_MAX` of body octets are decoded for one message; each part is decoded once.
+- A key is found where its words follow one another in the text, the last of them perhaps as the beginning of a word;
+  in scripts without spaces any piece is found. Case, accents, encoded words, transfer encodings and charsets count for
+  nothing.
+- A key without a letter or digit, and a key for a header field that is not indexed, is looked for as it is written.
 
 RFC 3501 §6.4.4, RFC 9051 §6.4.4 (BCC, BODY, CC, FROM, HEADER, SUBJECT, TEXT, TO).
 """
@@ -10,14 +12,9 @@ from __future__ import annotations
 
 import re
 
-from server.protocol.mime.encoded_words import decode_text
-from server.protocol.mime.headers import HeaderFields, split_header
-from server.protocol.mime.structure import Part, Structure
-from server.protocol.mime.text import decode_part, strip_html
-
-SEARCH_OCTETS_MAX = 4 * 1024 * 1024
-"""Octets of transferred text decoded for one message."""
-
+from server.protocol.mime.document import HEADER_FIELDS, Document, SearchField, body_text, header_text, make_document
+from server.protocol.mime.structure import Structure
+from server.protocol.mime.terms import make_phrase
 
 _FOLD_CHARACTERS = 128 * 1024
 """Characters that are split into words at a time: a word costs fifty octets beside its own."""
@@ -25,7 +22,7 @@ _SPACE = re.compile(r"\s")
 
 
 def fold(text: str) -> str:
-    """The form in which needles and texts are compared: case-folded, runs of white space one space."""
+    """The form in which texts are compared as they are written: case-folded, runs of white space one space."""
     text = text.casefold()
     if len(text) <= _FOLD_CHARACTERS:
         return " ".join(text.split())
@@ -49,46 +46,39 @@ class MessageText:
     def __init__(self, octets: bytes, structure: Structure) -> None:
         self._octets = octets
         self._structure = structure
-        self._header: str | None = None
+        self._made: Document | None = None
         self._body: str | None = None
 
     def header_contains(self, name: bytes, needle: str) -> bool:
         """Whether a field of that lower-case name contains the needle; an empty needle asks whether it exists."""
-        wanted = fold(needle)
-        return any(wanted in fold(decode_text(value)) for value in self._structure.fields.every(name))
+        fields = self._structure.fields
+        field, phrase = HEADER_FIELDS.get(name), make_phrase(needle, open_end=True)
+        if field is not None and phrase.terms:
+            return self._document.has(phrase, field)
+        if not needle:
+            return fields.count(name) > 0
+        return fold(needle) in fold(header_text(fields, (name,)))
 
     def body_contains(self, needle: str) -> bool:
         """Whether the body text contains the needle: all text parts, and headers of encapsulated messages."""
-        if self._body is None:
-            self._body = self._body_text()
-        return fold(needle) in self._body
+        phrase = make_phrase(needle, open_end=True)
+        return self._document.has(phrase, SearchField.BODY) if phrase.terms else self._body_has(needle)
 
     def text_contains(self, needle: str) -> bool:
-        """Whether the header or the body contains the needle."""
-        if self._header is None:
-            self._header = _header_text(self._structure.fields)
-        return fold(needle) in self._header or self.body_contains(needle)
+        """Whether the header, as far as it is searched, the names of attachments or the body contain the needle."""
+        phrase = make_phrase(needle, open_end=True)
+        if phrase.terms:
+            return self._document.has(phrase, None)
+        fields = self._structure.fields
+        return fold(needle) in fold(header_text(fields, dict.fromkeys(fields.names))) or self._body_has(needle)
 
-    def _body_text(self) -> str:
-        left = SEARCH_OCTETS_MAX
-        texts = []
-        for part in self._structure.walk():
-            if left <= 0:
-                break
-            if part.is_message:
-                inner = part.children[0]
-                fields = split_header(self._octets, inner.header_start, inner.end)
-                left -= fields.size_octets
-                texts.append(_header_text(fields))
-            elif part.kind == b"text" and not part.children:
-                texts.append(self._leaf_text(part, left))
-                left -= part.size_octets
-        return "\n".join(texts)
+    @property
+    def _document(self) -> Document:
+        if self._made is None:
+            self._made = make_document(self._octets, self._structure)
+        return self._made
 
-    def _leaf_text(self, part: Part, at_most: int) -> str:
-        text = decode_part(self._octets, part, at_most=at_most)
-        return fold(strip_html(text) if part.subtype == b"html" else text)
-
-
-def _header_text(fields: HeaderFields) -> str:
-    return "\n".join(fold(f"{field.name.decode('latin-1')}: {decode_text(field.value)}") for field in fields)
+    def _body_has(self, needle: str) -> bool:
+        if self._body is None:
+            self._body = fold(body_text(self._octets, self._structure))
+        return fold(needle) in self._body

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from server.protocol.mime.search import SEARCH_OCTETS_MAX, MessageText
+from server.protocol.mime.document import DECODED_MAX
+from server.protocol.mime.search import MessageText
 from server.protocol.mime.structure import parse_structure
 
 _OCTETS = (
@@ -31,6 +32,9 @@ def _text(octets: bytes = _OCTETS) -> MessageText:
         (b"subject", "GRÜßE AN ALLE", True),
         (b"subject", "utf-8", False),
         (b"to", "B.TEST", True),
+        (b"to", "@b.te", True),
+        (b"to", "est", False),
+        (b"to", "@", True),
         (b"x-empty", "", True),
         (b"x-none", "", False),
     ],
@@ -47,7 +51,10 @@ def test_header_search(name: bytes, needle: str, found: bool) -> None:
         ("deep TEXT", True, True),
         ("inside", True, True),
         ("foo", True, True),
-        ("<b>", False, False),
+        ("wald neb", True, True),
+        ("ald", False, False),
+        ("%", False, False),
+        ("=", False, True),
         ("grüße", False, True),
         ("a@b.test", False, True),
         ("binary words", False, False),
@@ -61,11 +68,11 @@ def test_body_and_text_search(needle: str, in_body: bool, in_text: bool) -> None
 
 
 def test_texts_beyond_the_bound_are_not_opened() -> None:
-    part = b"--b\r\n\r\n" + b"x" * SEARCH_OCTETS_MAX + b"\r\n"
-    octets = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + part + b"--b\r\n\r\nneedle\r\n--b--\r\n"
+    part = b"--b\r\n\r\n" + b"x " * (DECODED_MAX // 8) + b"\r\n"
+    octets = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + part * 5 + b"--b\r\n\r\nneedle\r\n--b--\r\n"
     text = _text(octets)
     assert not text.body_contains("needle")
-    assert text.body_contains("xxx")
+    assert text.body_contains("x x x")
 
 
 def test_search_work_is_bounded() -> None:
