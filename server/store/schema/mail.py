@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, LargeBinary, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, LargeBinary, Table, Text, UniqueConstraint, text
 
 from server.store.schema.base import id_column, int_column, metadata, ref_column, text_column
+
+_LIVE = text("expunged_at IS NULL")
+_GONE = text("expunged_at IS NOT NULL")
 
 mailboxes = Table(
     "mailboxes",
@@ -91,6 +94,11 @@ messages = Table(
     int_column("size_octets"),
     int_column("expunged_at", null=True),
     Index("ix_messages_mailbox_id_modseq", "mailbox_id", "modseq"),
+    # Pages of a mailbox by time: of what is there.
+    Index("ix_messages_live", "mailbox_id", "internal_date", "uid", sqlite_where=_LIVE, postgresql_where=_LIVE),
+    # What was expunged: an account's, to be restored; everybody's, to be purged in time.
+    Index("ix_messages_gone", "account_id", "expunged_at", "uid", sqlite_where=_GONE, postgresql_where=_GONE),
+    Index("ix_messages_purge", "expunged_at", sqlite_where=_GONE, postgresql_where=_GONE),
     sqlite_with_rowid=False,
 )
 """A mail in a mailbox, narrow so that a view of 100,000 loads in one scan. `flags` is the bit set of

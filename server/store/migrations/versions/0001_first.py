@@ -653,6 +653,30 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index(op.f("ix_messages_email_id"), "messages", ["email_id"], unique=False)
+    op.create_index(
+        "ix_messages_gone",
+        "messages",
+        ["account_id", "expunged_at", "uid"],
+        unique=False,
+        sqlite_where=sa.text("expunged_at IS NOT NULL"),
+        postgresql_where=sa.text("expunged_at IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_messages_live",
+        "messages",
+        ["mailbox_id", "internal_date", "uid"],
+        unique=False,
+        sqlite_where=sa.text("expunged_at IS NULL"),
+        postgresql_where=sa.text("expunged_at IS NULL"),
+    )
     op.create_index("ix_messages_mailbox_id_modseq", "messages", ["mailbox_id", "modseq"], unique=False)
+    op.create_index(
+        "ix_messages_purge",
+        "messages",
+        ["expunged_at"],
+        unique=False,
+        sqlite_where=sa.text("expunged_at IS NOT NULL"),
+        postgresql_where=sa.text("expunged_at IS NOT NULL"),
+    )
     counters = sa.table("counters", sa.column("name", sa.Text), sa.column("value", sa.BigInteger))
-    op.bulk_insert(counters, [{"name": name, "value": 0} for name in ("events", "audit", "uidvalidity", "credentials")])
+    op.bulk_insert(counters, [{"name": name, "value": 0} for name in ("events", "audit", "uidvalidity", "access")])
