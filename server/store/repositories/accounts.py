@@ -9,8 +9,10 @@ from sqlalchemy import bindparam, case, delete, or_, select, update
 from server.domain.identity import Account, Role, Status
 from server.domain.ids import AccountId, DomainId, TenantId
 from server.domain.paging import Page, PageRequest
+from server.store.counters import access_changed
+from server.store.repositories import filters
 from server.store.repositories.rows import instant, instant_or_none, number, text
-from server.store.schema import accounts, addresses
+from server.store.schema import accounts, addresses, tenants
 from server.store.statements import prepared, prepared_insert
 from server.store.times import to_us
 from server.store.transaction import Row, Transaction
@@ -81,7 +83,7 @@ async def insert_account(tx: Transaction, account: Account) -> None:
             "used_octets": account.used_octets,
             "modseq": 1,
             "credential_version": account.credential_version,
-            "filter_version": 0,
+            "filter_version": await filters.first_version(tx, account.tenant_id),
             "quota_warned": 0,
             "forward": None,
             "last_login_at": to_us(account.last_login_at),
@@ -196,8 +198,19 @@ async def change(tx: Transaction, tenant_id: TenantId, account_id: AccountId, va
 
 
 async def raise_credential_version(tx: Transaction, tenant_id: TenantId, account_id: AccountId) -> None:
-    """Make caches and sessions of the account's credentials worthless."""
+    """Make caches and sessions of the account's credentials worthless, in every process."""
     await change(tx, tenant_id, account_id, {"credential_version": accounts.c.credential_version + 1})
+    await access_changed(tx)
+
+
+async def login_states(tx: Transaction, ids: Sequence[str]) -> dict[AccountId, int]:
+    """The credential versions of those accounts that may log in now."""
+    rows = await tx.fetch(
+        select(accounts.c.id, accounts.c.credential_version)
+        .join(tenants, tenants.c.id == accounts.c.tenant_id)
+        .where(accounts.c.id.in_(list(ids)), accounts.c.status == "active", tenants.c.status == "active")
+    )
+    return {AccountId(text(row, "id")): number(row, "credential_version") for row in rows}
 
 
 async def logged_in(tx: Transaction, account_id: AccountId) -> None:

@@ -1,0 +1,1 @@
+"""Tests of what accounts do with their mail."""
