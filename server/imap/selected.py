@@ -12,11 +12,12 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import cast
 
 from server.domain.ids import ModSeq, Uid
 from server.imap.modes import SessionModes
 from server.protocol.imap.flags import SYSTEM_NAMES, format_flags, format_keywords
-from server.protocol.imap.sequence import SequenceSet, format_uid_set, positions, runs
+from server.protocol.imap.sequence import SequenceSet, format_uid_set, runs, spans
 from server.services.mailstore.sync import Change, MailboxView
 
 FLAG_LISTS_MAX = 500
@@ -84,12 +85,19 @@ class SelectedMailbox:
         if numbers.saved:
             return [(number, Uid(uid)) for uid in self.saved if (number := self.number(uid)) is not None]
         if uid:
-            ranges = numbers.resolve(self.uids[-1] if self.uids else 0)
-            return [(place + 1, Uid(self.uids[place])) for place in positions(self.uids, ranges)]
+            ranges = spans(self.uids, numbers.resolve(self.uids[-1] if self.uids else 0))
+            return self._named(ranges)
         ranges = numbers.resolve(len(self.uids))
         if (not self.uids and numbers.ranges) or (ranges and ranges[-1][1] > len(self.uids)):
             return None
-        return [(number, Uid(self.uids[number - 1])) for first, last in ranges for number in range(first, last + 1)]
+        return self._named(ranges)
+
+    def _named(self, ranges: Iterable[tuple[int, int]]) -> list[tuple[int, Uid]]:
+        """Sequence number and UID of the messages in ranges of sequence numbers."""
+        named: list[tuple[int, Uid]] = []
+        for first, last in ranges:
+            named += zip(range(first, last + 1), cast("Iterable[Uid]", self.uids[first - 1 : last]), strict=True)
+        return named
 
     def resolve_uids(self, numbers: SequenceSet) -> list[tuple[int, int]]:
         """A set of UIDs as ascending, disjoint ranges, UIDs that are gone included."""
@@ -131,16 +139,55 @@ class SelectedMailbox:
         place = self.view.index(uid)
         return None if place is None else self.flags_at(place, uid)
 
+    def modseq_of(self, uid: int) -> int | None:
+        """The message's modseq, None when it is gone."""
+        place = self.view.index(uid)
+        return None if place is None else self.view.modseqs[place]
+
     def flags_at(self, place: int, uid: int) -> bytes:
         """As `flags_of`, for a message whose place in the view is known."""
         recent = uid >= self.recent_from and not self._modes.rev2
-        key = (self.view.flags[place], self.view.keywords[place], recent)
+        return self._flag_list((self.view.flags[place], self.view.keywords[place], recent))
+
+    def flags_column(self, places: Sequence[int]) -> list[bytes]:
+        """The FLAGS lists of the messages at these places of the view, ascending."""
+        flags, keywords, uids = self.view.flags, self.view.keywords, self.view.uids
+        if not places or self._modes.rev2 or uids[places[-1]] < self.recent_from:
+            keys = [(flags[place], keywords[place], False) for place in places]
+        else:
+            recent_from = self.recent_from
+            keys = [(flags[place], keywords[place], uids[place] >= recent_from) for place in places]
+        known = self._flag_lists.get
+        return [known(key) or self._flag_list(key) for key in keys]
+
+    def _flag_list(self, key: tuple[int, str, bool]) -> bytes:
         found = self._flag_lists.get(key)
         if found is None:
             if len(self._flag_lists) >= FLAG_LISTS_MAX:
                 self._flag_lists.clear()
             found = self._flag_lists[key] = format_flags(key[0], key[1], recent=key[2])
         return found
+
+    def places(self, page: Sequence[tuple[int, Uid]]) -> tuple[Sequence[tuple[int, Uid]], Sequence[int]]:
+        """Those of ascending messages that exist, and where each is in the view."""
+        uids = self.view.uids
+        if page and len(page) == page[-1][0] - page[0][0] + 1 <= len(uids):
+            first, last = page[0][0] - 1, page[-1][0] - 1
+            # New messages only come to the end: where both ends are in their places, all between are.
+            if last < len(uids) and uids[first] == page[0][1] and uids[last] == page[-1][1]:
+                return page, range(first, last + 1)
+        found = [(pair, place) for pair in page if (place := self.view.index(pair[1])) is not None]
+        return [pair for pair, _ in found], [place for _, place in found]
+
+    def fetch_lines(self, page: Sequence[tuple[int, Uid]], texts: Sequence[bytes]) -> bytes:
+        """The FETCH responses of a page (`fetch_line` of each)."""
+        if self._modes.uid_only:
+            return b"".join(
+                [b"* %d UIDFETCH (%b)\r\n" % (uid, text) for (_, uid), text in zip(page, texts, strict=True)]
+            )
+        return b"".join(
+            [b"* %d FETCH (%b)\r\n" % (number, text) for (number, _), text in zip(page, texts, strict=True)]
+        )
 
     def fetch_line(self, number: int, uid: int, items: Sequence[bytes]) -> bytes:
         """A FETCH response, or UIDFETCH where numbers are not given (RFC 9586 §3.3)."""

@@ -66,11 +66,13 @@ def is_sequence_set(cursor: Cursor) -> bool:
     return cursor.peek() in b"0123456789*$" and not cursor.at_end
 
 
-def positions(numbers: Sequence[int], ranges: Sequence[tuple[int, int]]) -> list[int]:
-    """Indexes of those ascending `numbers` that lie in the ranges, ascending."""
-    found: list[int] = []
+def spans(numbers: Sequence[int], ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Where those ascending `numbers` that lie in the ranges stand, counted from 1, as ascending ranges."""
+    found: list[tuple[int, int]] = []
     for first, last in ranges:
-        found.extend(range(bisect_left(numbers, first), bisect_right(numbers, last)))
+        begin, end = bisect_left(numbers, first) + 1, bisect_right(numbers, last)
+        if begin <= end:
+            found.append((begin, end))
     return found
 
 

@@ -13,7 +13,7 @@ from server.domain import flags as bits
 from server.protocol.imap.cursor import Cursor, ImapSyntaxError
 from server.protocol.imap.dates import format_date_time, parse_date, parse_date_time
 from server.protocol.imap.flags import FLAGS_MAX, KEYWORD_OCTETS_MAX, FlagSet, format_flags, parse_flag_list
-from server.protocol.imap.sequence import RANGES_MAX, format_uid_set, parse_sequence_set, positions, runs
+from server.protocol.imap.sequence import RANGES_MAX, format_uid_set, parse_sequence_set, runs, spans
 
 
 def _whole(parse: Callable[[Cursor], object], text: bytes) -> None:
@@ -62,12 +62,13 @@ def test_range_limit(count: int, fits: bool) -> None:
 
 
 @given(st.sets(st.integers(1, 60)), st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), max_size=5))
-def test_positions_are_those_of_members(numbers: set[int], pairs: list[tuple[int, int]]) -> None:
+def test_spans_are_those_of_members(numbers: set[int], pairs: list[tuple[int, int]]) -> None:
     ordered = sorted(numbers)
     text = b",".join(b"%d:%d" % pair for pair in pairs) or b"1"
     ranges = parse_sequence_set(Cursor(text)).resolve(60)
     wanted = {n for first, last in ranges for n in range(first, last + 1)}
-    assert [ordered[place] for place in positions(ordered, ranges)] == [n for n in ordered if n in wanted]
+    found = [n for first, last in spans(ordered, ranges) for n in ordered[first - 1 : last]]
+    assert found == [n for n in ordered if n in wanted]
 
 
 @given(st.sets(st.integers(1, 200)))
