@@ -33,7 +33,7 @@ from server.store.schema.mail import (
     threads,
 )
 from server.store.schema.queue import attempts, pauses, queued_messages, queued_recipients
-from server.store.schema.search import search_documents
+from server.store.schema.search import search_documents, search_pending
 
 __all__ = [
     "accounts",
@@ -70,6 +70,7 @@ __all__ = [
     "queued_messages",
     "queued_recipients",
     "search_documents",
+    "search_pending",
     "sender_categories",
     "sieve_duplicates",
     "sieve_scripts",

@@ -109,12 +109,12 @@ threads = Table(
     "threads",
     metadata,
     Column("account_id", Text, ForeignKey("accounts.id"), primary_key=True),
-    Column("message_id_header", Text, primary_key=True),
-    Column("base_subject", Text, primary_key=True),
+    Column("key", LargeBinary, primary_key=True),
     text_column("thread_id"),
     int_column("created_at"),
+    sqlite_with_rowid=False,
 )
-"""Which thread a mail joins that names one of these message ids under the same subject; the oldest wins."""
+"""Which thread a mail joins that names a message id under a base subject: `key` is a hash of both; the oldest wins."""
 
 tags = Table(
     "tags",

@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from server.store.schema.search import index_statements
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -146,7 +148,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "search_documents",
-        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("email_id", sa.Text(), nullable=False),
         sa.Column("account_id", sa.Text(), nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
@@ -155,6 +157,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("email_id", name=op.f("uq_search_documents_email_id")),
     )
     op.create_index("ix_search_documents_account_id", "search_documents", ["account_id"], unique=False)
+    op.create_table(
+        "search_pending",
+        sa.Column("email_id", sa.Text(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("email_id", name=op.f("pk_search_pending")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(op.f("ix_search_pending_account_id"), "search_pending", ["account_id"], unique=False)
     op.create_table(
         "tenants",
         sa.Column("id", sa.Text(), nullable=False),
@@ -589,12 +599,12 @@ def upgrade() -> None:
     op.create_table(
         "threads",
         sa.Column("account_id", sa.Text(), nullable=False),
-        sa.Column("message_id_header", sa.Text(), nullable=False),
-        sa.Column("base_subject", sa.Text(), nullable=False),
+        sa.Column("key", sa.LargeBinary(), nullable=False),
         sa.Column("thread_id", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_threads_account_id")),
-        sa.PrimaryKeyConstraint("account_id", "message_id_header", "base_subject", name=op.f("pk_threads")),
+        sa.PrimaryKeyConstraint("account_id", "key", name=op.f("pk_threads")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "vacation_replies",
@@ -679,4 +689,8 @@ def upgrade() -> None:
         postgresql_where=sa.text("expunged_at IS NOT NULL"),
     )
     counters = sa.table("counters", sa.column("name", sa.Text), sa.column("value", sa.BigInteger))
-    op.bulk_insert(counters, [{"name": name, "value": 0} for name in ("events", "audit", "uidvalidity", "access")])
+    op.bulk_insert(
+        counters, [{"name": name, "value": 0} for name in ("events", "audit", "uidvalidity", "access", "search")]
+    )
+    for statement in index_statements(op.get_bind().dialect.name):
+        op.get_bind().exec_driver_sql(statement)
