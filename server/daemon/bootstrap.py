@@ -13,7 +13,14 @@ from server.config.schema import Settings
 from server.daemon import stores
 from server.daemon.appliance import Appliance
 from server.daemon.http import http_service
-from server.daemon.listeners import imap_services, pop3_services, queue_service, smtp_services, watch_certificate
+from server.daemon.listeners import (
+    imap_services,
+    managesieve_services,
+    pop3_services,
+    queue_service,
+    smtp_services,
+    watch_certificate,
+)
 from server.daemon.parts import Live, make_adapters, make_identity, make_mail
 from server.daemon.service import Host, Service
 from server.telemetry.log import get_logger
@@ -28,6 +35,7 @@ async def build(settings: Settings, host: Host) -> Appliance:
     try:
         identity = make_identity(live, adapters)
         await identity.tenants.ensure_default()
+        await identity.bans.load()
         mail = make_mail(live, adapters, identity, host)
         appliance = Appliance(live, adapters, identity, mail)
         appliance.services = _services(appliance, host)
@@ -53,7 +61,8 @@ def openapi() -> str:
 def _services(appliance: Appliance, host: Host) -> list[Service]:
     """Every service of this host's roles, in the order of their start: mail first, HTTP last."""
     settings, roles = appliance.live(), appliance.live().server.roles
-    services = [*smtp_services(appliance, host), *imap_services(appliance, host), *pop3_services(appliance, host)]
+    services = [*smtp_services(appliance, host), *imap_services(appliance, host)]
+    services += [*pop3_services(appliance, host), *managesieve_services(appliance, host)]
     if "queue" in roles:
         services.append(queue_service(appliance.mail.runner))
     if "jobs" in roles:
@@ -62,6 +71,7 @@ def _services(appliance: Appliance, host: Host) -> list[Service]:
         path = stores.sqlite_path(settings).with_name("ballast")
         ballast = Ballast(path, worker=appliance.adapters.workers.blob, clock=appliance.adapters.clock)
         services.append(Service(name="ballast", run=ballast.run))
+    services.append(Service(name="access", run=appliance.identity.watch.run))
     services.append(Service(name="tls", run=partial(watch_certificate, appliance)))
     if "http" in roles:
         services.append(http_service(appliance, host))

@@ -25,6 +25,9 @@ from server.daemon.service import Host
 from server.protocol.emailauth.dkim_key import KeyKind, make_key
 from server.services.identity.accounts import AccountService
 from server.services.identity.aliases import AliasService
+from server.services.identity.app_passwords import AppPasswordService
+from server.services.identity.bans import Bans
+from server.services.identity.connections import Connections
 from server.services.identity.directory import Directory
 from server.services.identity.domain_aliases import DomainAliasService
 from server.services.identity.domains import DomainService, NewDkimKey
@@ -32,6 +35,7 @@ from server.services.identity.login import LoginService
 from server.services.identity.passwords import Passwords
 from server.services.identity.tenants import TenantService
 from server.services.identity.tokens import TokenService
+from server.services.identity.watch import AccessWatch
 from server.services.identity.writer import DirectoryWriter
 from server.services.mailstore.mailboxes import create_default_mailboxes
 from server.services.mailstore.store import MailStore
@@ -97,6 +101,10 @@ class Identity:
     accounts: AccountService
     aliases: AliasService
     tokens: TokenService
+    app_passwords: AppPasswordService
+    bans: Bans
+    connections: Connections
+    watch: AccessWatch
     keys: KeyRing
 
 
@@ -150,6 +158,8 @@ def make_identity(live: Live, adapters: Adapters) -> Identity:
     directory = Directory(database, clock)
     writer = DirectoryWriter(database, directory)
     passwords = Passwords(adapters.workers.hash, lambda: live().login)
+    bans = Bans(database, clock, lambda: live().login)
+    connections = Connections(database, clock)
     return Identity(
         directory=directory,
         passwords=passwords,
@@ -158,6 +168,7 @@ def make_identity(live: Live, adapters: Adapters) -> Identity:
             passwords=passwords,
             clock=clock,
             settings=lambda: live().login,
+            bans=bans,
             imitation_secret=adapters.box.derive("scram imitation"),
         ),
         tenants=TenantService(writer),
@@ -179,6 +190,10 @@ def make_identity(live: Live, adapters: Adapters) -> Identity:
         ),
         aliases=AliasService(writer),
         tokens=TokenService(database, clock),
+        app_passwords=AppPasswordService(database, clock, passwords),
+        bans=bans,
+        connections=connections,
+        watch=AccessWatch(database, clock, bans=bans, connections=connections),
         keys=KeyRing(database, clock, adapters.box),
     )
 

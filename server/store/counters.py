@@ -30,7 +30,7 @@ _NEXT = prepared(
 )
 
 
-_CREDENTIALS = prepared(select(counters.c.value).where(counters.c.name == "credentials"))
+_ACCESS = prepared(select(counters.c.value).where(counters.c.name == "access"))
 
 
 async def next_modseq(tx: Transaction, account_id: AccountId) -> ModSeq:
@@ -51,12 +51,12 @@ async def next_uidvalidity(tx: Transaction) -> UidValidity:
     return UidValidity(cast(int, row[0]))
 
 
-async def credentials_changed(tx: Transaction) -> None:
-    """Tell every process that some account's right to log in has changed."""
-    await tx.fetch_one(_NEXT, {"b_name": "credentials"})
+async def access_changed(tx: Transaction) -> None:
+    """Tell every process that some account's right to log in, or a ban, has changed."""
+    await tx.fetch_one(_NEXT, {"b_name": "access"})
 
 
-async def credentials_state(tx: Transaction) -> int:
-    """A number that differs after each `credentials_changed`."""
-    row = await tx.fetch_one(_CREDENTIALS)
+async def access_state(tx: Transaction) -> int:
+    """A number that differs after each `access_changed`."""
+    row = await tx.fetch_one(_ACCESS)
     return 0 if row is None else cast(int, row[0])

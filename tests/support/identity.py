@@ -17,6 +17,9 @@ from server.domain.ports import Resolver
 from server.protocol.emailauth.dkim_key import KeyKind, make_key
 from server.services.identity.accounts import AccountService, NewAccount
 from server.services.identity.aliases import AliasService
+from server.services.identity.app_passwords import AppPasswordService
+from server.services.identity.bans import Bans
+from server.services.identity.connections import Connections
 from server.services.identity.directory import Directory
 from server.services.identity.domain_aliases import DomainAliasService
 from server.services.identity.domains import DomainService, NewDkimKey, NewDomain
@@ -79,6 +82,9 @@ class Identity:
     accounts: AccountService
     aliases: AliasService
     tokens: TokenService
+    app_passwords: AppPasswordService
+    bans: Bans
+    connections: Connections
     worker: AtOnce
     root: Scope
     box: SecretBox
@@ -109,6 +115,7 @@ async def make_identity(database: Database, *, resolver: Resolver | None = None,
     tenants = TenantService(writer)
     tenant: Tenant = await tenants.ensure_default()
     box = SecretBox(b"k" * 32)
+    bans = Bans(database, clock, lambda: settings)
     return Identity(
         database=database,
         clock=clock,
@@ -119,6 +126,7 @@ async def make_identity(database: Database, *, resolver: Resolver | None = None,
             passwords=passwords,
             clock=clock,
             settings=lambda: settings,
+            bans=bans,
             imitation_secret=b"i" * 32,
         ),
         tenants=tenants,
@@ -137,6 +145,9 @@ async def make_identity(database: Database, *, resolver: Resolver | None = None,
         ),
         aliases=AliasService(writer),
         tokens=TokenService(database, clock),
+        app_passwords=AppPasswordService(database, clock, passwords),
+        bans=bans,
+        connections=Connections(database, clock),
         worker=worker,
         root=scope_of(tenant.id),
         box=box,

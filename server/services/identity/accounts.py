@@ -24,7 +24,7 @@ from server.services.identity.passwords import Passwords
 from server.services.identity.permissions import ROLES
 from server.services.identity.writer import DirectoryWriter, Input, check_free, check_revision, found, given
 from server.services.trace.record import REDACTED, Target, differences, record_change
-from server.store.repositories import accounts, credentials, domains
+from server.store.repositories import accounts, app_passwords, credentials, domains
 from server.store.repositories.audit import Change
 from server.store.repositories.credentials import StoredCredential
 from server.store.times import from_us
@@ -175,13 +175,18 @@ class AccountService:
     async def set_password(self, scope: Scope, ref: str, password: str) -> Account:
         """Replace the password; sessions with the old one end."""
         require(scope, "accounts:reset")
-        account = await self._writer.read("account.get", lambda tx: resolve(tx, scope, ref))
-        _check_reset(scope, account)
-        secret: StoredCredential = await self._passwords.make(password, address=account.address)
+
+        async def known(tx: Transaction) -> tuple[Account, bytes | None]:
+            account = await resolve(tx, scope, ref)
+            return account, await scram_salt(tx, account.id)
+
+        account, salt = await self._writer.read("account.get", known)
+        check_reset(scope, account)
+        secret: StoredCredential = await self._passwords.make(password, address=account.address, salt=salt)
 
         async def unit(tx: Transaction) -> Account:
             current = await resolve(tx, scope, account.id)
-            _check_reset(scope, current)
+            check_reset(scope, current)
             await credentials.put(tx, current.id, secret)
             await accounts.raise_credential_version(tx, scope.tenant_id, current.id)
             changes = (Change(field="password", old=REDACTED, new=REDACTED),)
@@ -236,6 +241,16 @@ async def resolve(tx: Transaction, scope: Scope, ref: str) -> Account:
         return found(None, "account")
     account = await accounts.by_address(tx, key)
     return found(account if account and account.tenant_id == scope.tenant_id else None, "account")
+
+
+async def scram_salt(tx: Transaction, account_id: AccountId) -> bytes | None:
+    """The salt that all passwords of an account share, None when it has none yet: one salt lets a client's proof say
+    which password it used, as SCRAM asks for a login only (RFC 5802 §5)."""
+    stored = await credentials.get(tx, account_id)
+    if stored is not None:
+        return stored.scram_salt
+    devices = await app_passwords.of_account(tx, account_id)
+    return devices[0].scram_salt if devices else None
 
 
 async def resolve_domain(tx: Transaction, scope: Scope, ref: str) -> Domain:
@@ -294,7 +309,8 @@ def _only_system(scope: Scope) -> frozenset[str]:
     return frozenset() if scope.system else frozenset({"tenants:read", "tenants:write", "system:read", "system:write"})
 
 
-def _check_reset(scope: Scope, account: Account) -> None:
+def check_reset(scope: Scope, account: Account) -> None:
+    """Raise Forbidden or Conflict unless the caller may change the account's credentials."""
     _check_role(scope, account.role)
     if account.status is Status.DELETED:
         raise Conflict("the account is deleted", code="invalid_state")

@@ -1,60 +1,93 @@
-"""Who may try to log in: one limiter over all protocols (security.md §4, T07).
+"""How often logins fail: one count over all protocols (security.md §4, T07). What follows is decided in `bans.py`.
 
-- Failures count per IPv4 address or IPv6 /64, and per wider network with three and nine times the allowance, so that
-  turning through a provider's addresses does not help.
-- The same wrong password for the same login counts once an hour: a phone with an old password bans nobody.
-- A ban starts at `login.ban_duration` and doubles up to a day. Trusted networks are never counted or banned.
-- Nothing locks an account: after 3 failures logins from networks that never succeeded wait 1 to 8 s.
-- Every table is bounded; the oldest entry goes first.
+- Failures count per IPv4 address or IPv6 /64, per wider network with three and nine times the allowance, and per
+  address and login: turning through a provider's addresses does not help.
+- The same wrong password for the same login counts once as long as it keeps coming: a phone with an old password bans
+  nobody. SCRAM does not show the password: there, only the first few failures of a login count for the networks.
+- Nothing locks an account: after 3 failures logins from places that never succeeded wait 1 to 8 s.
+- Trusted networks are never counted. Every table is bounded; the oldest entry goes first.
 """
 
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import os
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from server.config.schema import Login
 from server.domain.ports import Clock
-from server.telemetry import metrics
+from server.services.identity.networks import is_within, place_of, tiers_of
 
 V = TypeVar("V")
 
 NETWORKS_MAX = 50_000
 LOGINS_MAX = 50_000
 MINUTE_S = 60.0
-HOUR_S = 3600.0
 DAY_S = 86_400.0
-BAN_MAX_S = DAY_S
+REPEAT_S = DAY_S
+"""How long a wrong password is remembered after it was last tried."""
+UNSEEN_MAX = 5
+"""Failures of one login by SCRAM that count for the networks around an address, each day."""
 FREE_FAILURES = 3
 DELAY_MAX_S = 8.0
-KNOWN_NETWORK_S = 30 * DAY_S
-_TIERS_V4 = ((32, 1), (26, 3), (21, 9))
-_TIERS_V6 = ((64, 1), (48, 3), (32, 9))
 
 
 @dataclass(slots=True)
 class _Count:
-    """Failures of one network in the running minute and day, and its bans."""
+    """Failures in the running minute and day."""
 
     minute_until: float = 0.0
     in_minute: int = 0
     day_until: float = 0.0
     in_day: int = 0
-    banned_until: float = 0.0
-    bans: int = 0
+
+    def add(self, now: float) -> None:
+        if now >= self.minute_until:
+            self.minute_until, self.in_minute = now + MINUTE_S, 0
+        if now >= self.day_until:
+            self.day_until, self.in_day = now + DAY_S, 0
+        self.in_minute += 1
+        self.in_day += 1
+
+    def excess(self, settings: Login, factor: int) -> float:
+        """How many times the allowance is used up."""
+        return max(
+            self.in_minute / (settings.failures_per_minute * factor), self.in_day / (settings.failures_per_day * factor)
+        )
 
 
 @dataclass(slots=True)
-class _Login:
-    """Failures in a row of one login name, and the networks it has succeeded from."""
+class _Hold:
+    """A login that does not exist, refused as one that does would be."""
 
-    failures: int = 0
-    known: dict[str, float] = field(default_factory=dict)
+    until: float = 0.0
+    strikes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """A network that has used up its allowance, `excess` times."""
+
+    network: str
+    excess: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What a failed login led to.
+
+    Attributes:
+        counted: False when it is the repeat of one that was counted.
+        over: Networks over their allowance, narrowest first.
+        pair_over: Whether this login alone has used up what its address may fail.
+    """
+
+    counted: bool
+    over: tuple[Over, ...] = ()
+    pair_over: bool = False
 
 
 class _Bounded(Generic[V]):
@@ -76,9 +109,6 @@ class _Bounded(Generic[V]):
         if len(self._items) > self._limit:
             self._items.popitem(last=False)
 
-    def values(self) -> list[V]:
-        return list(self._items.values())
-
 
 class LoginLimiter:
     """Counts failed logins of all protocols in this process."""
@@ -88,99 +118,74 @@ class LoginLimiter:
         self._settings = settings
         self._key = os.urandom(32)
         self._networks: _Bounded[_Count] = _Bounded(NETWORKS_MAX)
-        self._logins: _Bounded[_Login] = _Bounded(LOGINS_MAX)
+        self._pairs: _Bounded[_Count] = _Bounded(LOGINS_MAX)
+        self._failures: _Bounded[int] = _Bounded(LOGINS_MAX)
         self._repeats: _Bounded[float] = _Bounded(LOGINS_MAX)
+        self._held: _Bounded[_Hold] = _Bounded(LOGINS_MAX)
 
-    def banned_for_s(self, ip: str) -> int:
-        """Whole seconds until the address may try again; 0 = now."""
-        now = self._clock.monotonic()
-        until = 0.0
-        if not self._trusted(ip):
-            for name, _factor in _networks_of(ip):
-                count = self._networks.get(name)
-                if count is not None:
-                    until = max(until, count.banned_until)
-        return max(0, int(until - now + 0.999))
-
-    def delay_s(self, login: str, ip: str) -> float:
-        """How long this attempt has to wait before it is looked at."""
-        found = self._logins.get(login)
-        if found is None or found.failures < FREE_FAILURES or self._trusted(ip):
+    def delay_s(self, login: str, ip: str, *, known: bool) -> float:
+        """How long this attempt has to wait before it is looked at; `known`: the account has been there before."""
+        failures = self._failures.get(login) or 0
+        if failures < FREE_FAILURES or known or self._trusted(ip):
             return 0.0
-        seen = found.known.get(_networks_of(ip)[0][0])
-        if seen is not None and self._clock.monotonic() - seen < KNOWN_NETWORK_S:
-            return 0.0
-        return min(DELAY_MAX_S, float(2 ** min(found.failures - FREE_FAILURES, 10)))
+        return min(DELAY_MAX_S, float(2 ** min(failures - FREE_FAILURES, 10)))
 
-    def failed(self, login: str, ip: str, password: bytes | None) -> bool:
-        """Count a failure; False when it is the repeat of one already counted.
+    def failed(self, login: str, ip: str, secret: bytes | None) -> Failure:
+        """Count a failure.
 
         Args:
-            password: None where it is not known (SCRAM): such failures always count.
+            secret: The wrong password; None where it is not known (SCRAM).
         """
         now = self._clock.monotonic()
-        if password is not None:
-            digest = hmac.digest(self._key, login.encode("utf-8", "replace") + b"\x00" + password, "sha256").hex()
-            mark = f"{_networks_of(ip)[0][0]} {digest}"
-            counted = self._repeats.get(mark)
-            if counted is not None and now - counted < HOUR_S:
-                return False
-            self._repeats.put(mark, now)
-        entry = self._logins.get(login) or _Login()
-        entry.failures += 1
-        self._logins.put(login, entry)
-        if not self._trusted(ip):
-            for name, factor in _networks_of(ip):
-                self._count(name, factor, now)
-        return True
-
-    def succeeded(self, login: str, ip: str) -> None:
-        """Forget the login's failures and remember the network as one of its own."""
-        entry = self._logins.get(login) or _Login()
-        entry.failures = 0
-        entry.known[_networks_of(ip)[0][0]] = self._clock.monotonic()
-        while len(entry.known) > 20:
-            entry.known.pop(min(entry.known, key=lambda name: entry.known[name]))
-        self._logins.put(login, entry)
-
-    def _count(self, name: str, factor: int, now: float) -> None:
+        place = place_of(ip)
+        if secret is not None and self._is_repeat(login, place, secret, now):
+            return Failure(counted=False)
+        self._failures.put(login, (self._failures.get(login) or 0) + 1)
+        if self._trusted(ip):
+            return Failure(counted=True)
         settings = self._settings()
-        count = self._networks.get(name) or _Count()
-        if now >= count.minute_until:
-            count.minute_until, count.in_minute = now + MINUTE_S, 0
-        if now >= count.day_until:
-            count.day_until, count.in_day, count.bans = now + DAY_S, 0, 0
-        count.in_minute += 1
-        count.in_day += 1
-        if now >= count.banned_until and (
-            count.in_minute >= settings.failures_per_minute * factor
-            or count.in_day >= settings.failures_per_day * factor
-        ):
-            count.banned_until = now + min(BAN_MAX_S, settings.ban_duration * 2**count.bans)
-            count.bans = min(count.bans + 1, 20)
-            metrics.BANS_ACTIVE.set(1 + sum(1 for other in self._networks.values() if other.banned_until > now))
-        self._networks.put(name, count)
+        name = f"{place} {login}"
+        pair = self._pairs.get(name) or _Count()
+        pair.add(now)
+        self._pairs.put(name, pair)
+        over: list[Over] = []
+        if secret is not None or pair.in_day <= UNSEEN_MAX:
+            for tier in tiers_of(ip):
+                count = self._networks.get(tier.network) or _Count()
+                count.add(now)
+                self._networks.put(tier.network, count)
+                excess = count.excess(settings, tier.factor)
+                if excess >= 1:
+                    over.append(Over(tier.network, excess))
+        return Failure(counted=True, over=tuple(over), pair_over=pair.excess(settings, 1) >= 1)
+
+    def succeeded(self, login: str) -> None:
+        """Forget the login's failures in a row."""
+        if self._failures.get(login):
+            self._failures.put(login, 0)
+
+    def hold(self, login: str, ip: str) -> None:
+        """Refuse a login that does not exist, for as long as a ban of one that does would last."""
+        name = f"{place_of(ip)} {login}"
+        now = self._clock.monotonic()
+        held = self._held.get(name) or _Hold()
+        if now < held.until:
+            return
+        held.until = now + min(DAY_S, self._settings().ban_duration * 2**held.strikes)
+        held.strikes = min(held.strikes + 1, 20)
+        self._held.put(name, held)
+
+    def held_s(self, login: str, ip: str) -> int:
+        """Whole seconds for which `hold` refuses."""
+        held = self._held.get(f"{place_of(ip)} {login}")
+        return 0 if held is None else max(0, int(held.until - self._clock.monotonic() + 0.999))
+
+    def _is_repeat(self, login: str, place: str, secret: bytes, now: float) -> bool:
+        digest = hmac.digest(self._key, login.encode("utf-8", "replace") + b"\x00" + secret, "sha256").hex()
+        mark = f"{place} {digest}"
+        last = self._repeats.get(mark)
+        self._repeats.put(mark, now)
+        return last is not None and now - last < REPEAT_S
 
     def _trusted(self, ip: str) -> bool:
-        try:
-            address = _address(ip)
-        except ValueError:
-            return False
-        return any(address in network for network in self._settings().trusted_networks)
-
-
-def _address(ip: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    address = ipaddress.ip_address(ip)
-    return address.ipv4_mapped or address if isinstance(address, ipaddress.IPv6Address) else address
-
-
-def _networks_of(ip: str) -> list[tuple[str, int]]:
-    """The networks an address counts for, narrowest first, with their factors; an unknown form counts alone."""
-    try:
-        address = _address(ip)
-    except ValueError:
-        return [(f"? {ip[:64]}", 1)]
-    tiers = _TIERS_V4 if address.version == 4 else _TIERS_V6
-    bits = int(address)
-    width = address.max_prefixlen
-    return [(f"{address.version} {bits >> (width - length):x}/{length}", factor) for length, factor in tiers]
+        return is_within(ip, self._settings().trusted_networks)

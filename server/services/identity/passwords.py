@@ -19,6 +19,7 @@ from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatc
 from server.config.schema import Login
 from server.domain.errors import InvalidInput, Unavailable
 from server.domain.ports import Worker
+from server.protocol.sasl.scram import ScramCredential
 from server.services.identity import scram
 from server.store.repositories.credentials import StoredCredential
 
@@ -44,8 +45,11 @@ class Passwords:
         self._settings = settings
         self._waiting = 0
 
-    async def make(self, password: str, *, address: str) -> StoredCredential:
+    async def make(self, password: str, *, address: str, salt: bytes | None = None) -> StoredCredential:
         """Check a new password against the rules and make what is stored of it.
+
+        Args:
+            salt: SCRAM's, where the account has one that its app passwords share; None makes a fresh one.
 
         Raises:
             InvalidInput: The password is too short, too long, common, or the address itself.
@@ -55,7 +59,7 @@ class Passwords:
         hasher = self._hasher()
 
         def work() -> StoredCredential:
-            keys = scram.derive(octets)
+            keys = scram.derive(octets, salt=salt)
             return StoredCredential(
                 argon2=hasher.hash(octets),
                 scram_salt=keys.salt,
@@ -65,6 +69,10 @@ class Passwords:
             )
 
         return await self._run(work)
+
+    async def scram_keys(self, secret: bytes, *, salt: bytes | None) -> ScramCredential:
+        """SCRAM keys of a password the server made. Raises Unavailable: too many hashes wait."""
+        return await self._run(lambda: scram.derive(secret, salt=salt))
 
     async def verify(self, stored: str | None, password: bytes) -> bool:
         """Whether the password fits the hash; None as hash takes the same time and never fits.

@@ -15,7 +15,8 @@ from server.services.identity.names import tenant_name_of, text_of
 from server.services.identity.permissions import server_scope
 from server.services.identity.writer import DirectoryWriter, Input, check_revision, found, given
 from server.services.trace.record import Target, differences, record_change
-from server.store.repositories import tenants
+from server.store.counters import access_changed
+from server.store.repositories import tags, tenants
 from server.store.times import from_us
 from server.store.transaction import Transaction
 
@@ -50,6 +51,7 @@ class TenantService:
                 return existing
             tenant = _new(DEFAULT, "Default", from_us(tx.now_us))
             await tenants.insert(tx, tenant)
+            await tags.insert_default_categories(tx, tenant.id)
             await record_change(tx, server_scope(tenant.id), type="tenant.created", target=_target(tenant))
             return tenant
 
@@ -65,6 +67,7 @@ class TenantService:
         async def unit(tx: Transaction) -> Tenant:
             tenant = _new(name, display_name, from_us(tx.now_us), tenant_id)
             await tenants.insert(tx, tenant)
+            await tags.insert_default_categories(tx, tenant.id)
             await record_change(tx, scope, type="tenant.created", target=_target(tenant))
             return tenant
 
@@ -141,6 +144,7 @@ class TenantService:
                 raise Conflict("the default tenant can't be deleted", code="invalid_state")
             deleted_at = tx.now_us if to is Status.DELETED else None
             await tenants.change(tx, tenant.id, {"status": to.value, "deleted_at": deleted_at})
+            await access_changed(tx)
             changes = differences({"status": tenant.status.value}, {"status": to.value})
             await record_change(tx, scope, type=event, target=_target(tenant), changes=changes)
             return found(await tenants.get(tx, tenant.id), "tenant")
