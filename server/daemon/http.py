@@ -160,6 +160,7 @@ def served(settings: Settings) -> list[Listener]:
         ("imaps", "imap", server.imaps_port if imap else 0, mail),
         ("pop3", "pop3", server.pop3_port if pop3 else 0, mail),
         ("pop3s", "pop3", server.pop3s_port if pop3 else 0, mail),
+        ("managesieve", "sieve", server.sieve_port, mail),
         ("api", "http", server.api_port, api),
     )
     return [

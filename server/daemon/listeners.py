@@ -1,4 +1,4 @@
-"""The mail services: SMTP, IMAP and POP3 on their sockets, the queue, and the watch on the certificate.
+"""The mail services: SMTP, IMAP, POP3 and ManageSieve on their sockets, the queue, and the watch on the certificate.
 
 - Sockets are taken when the daemon is built: a busy or forbidden port stops the start, and connections wait in the
   backlog until the service runs, so none is refused.
@@ -17,9 +17,14 @@ from server.daemon.service import Host, Service
 from server.imap.server import ImapServer
 from server.imap.server import Listener as ImapListener
 from server.imap.services import ImapServices
+from server.managesieve.server import ManageSieveServer
+from server.managesieve.services import ManageSieveServices
 from server.pop3.server import Listener as Pop3Listener
 from server.pop3.server import Pop3Server
 from server.pop3.services import Pop3Services
+from server.protocol.sieve.compile import EXTENSIONS, NOTIFY_METHODS
+from server.protocol.sieve.limits import REDIRECTS_MAX, SCRIPT_OCTETS_MAX
+from server.services.filters.scripts import ScriptService
 from server.services.mailstore.maildrop import Maildrops
 from server.services.queue.runner import QueueRunner
 from server.smtp.contracts import EdgeServices
@@ -98,6 +103,25 @@ def pop3_services(appliance: Appliance, host: Host) -> list[Service]:
     appliance.pop3 = Pop3Server(services=services, settings=settings, tls=_context(adapters.tls), sockets=sockets)
     leases = [Service(name="maildrops", run=maildrops.run)] if shared else []
     return [_listener("pop3", appliance.pop3), *leases]
+
+
+def managesieve_services(appliance: Appliance, host: Host) -> list[Service]:
+    server = appliance.live().server
+    if "sieve" not in server.roles:
+        return []
+    sockets = host.sockets.tcp("managesieve", server.bind, server.sieve_port)
+    if not sockets:
+        return []
+    services = ManageSieveServices(
+        scripts=ScriptService(database=appliance.adapters.database, directory=appliance.identity.directory),
+        logins=appliance.identity.logins,
+        extensions=EXTENSIONS,
+        notify_methods=NOTIFY_METHODS,
+        script_octets_max=SCRIPT_OCTETS_MAX,
+        redirects_max=REDIRECTS_MAX,
+    )
+    edge = ManageSieveServer(services=services, tls=_context(appliance.adapters.tls), sockets=sockets)
+    return [_listener("managesieve", edge)]
 
 
 def _listener(name: str, server: SmtpServer | ImapServer | StreamServer) -> Service:

@@ -1,0 +1,1 @@
+"""ManageSieve: the edge that keeps an account's scripts (RFC 5804)."""

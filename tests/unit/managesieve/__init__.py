@@ -1,0 +1,1 @@
+"""The ManageSieve edge."""

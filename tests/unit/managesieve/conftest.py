@@ -1,0 +1,16 @@
+"""A running ManageSieve server for each test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.managesieve_edge import SieveEdge, open_managesieve
+
+
+@pytest.fixture
+async def edge(tmp_path: Path) -> AsyncIterator[SieveEdge]:
+    async with open_managesieve(tmp_path) as edge:
+        yield edge
