@@ -256,7 +256,7 @@ def test_rfc_5228_9_extended_example() -> None:
     assert actions(EXTENDED, MESSAGE_B) == ["fileinto spam"]
     assert actions(EXTENDED, message("Sender: owner-ietf-mta-filters@imc.org")) == ["fileinto filter"]
     to_me = message("From: a@b.example", "To: me@example.com.example", "Cc: me@example.com", "Subject: hi")
-    assert actions(EXTENDED, to_me) == ["keep"]
+    assert actions(EXTENDED, to_me) == ["fileinto personal"]
 
 
 @pytest.mark.parametrize(
