@@ -106,7 +106,10 @@ def test_getmail_keeps_then_deletes(office: DaemonProcess, person: Person, tmp_p
     command = ("getmail", "--getmaildir", tmp_path / "getmail", "--rcfile", rc)
     run(command, tmp_path)
     run(command, tmp_path)
-    assert taken.read_bytes() == b"".join(map(_unix, letters))
+    first = taken.read_bytes()
+    assert first.count(b"\nMessage-ID: ") == LETTERS
+    # It folds header fields in its own way.
+    assert all(_unix(letter).partition(b"\n\n")[2] in first for letter in letters)
     assert read_mailbox(office, reader) == letters
     deliver(office, compose("x@example.org", reader), reader)
     _private(rc, text + "delete = true\n")
