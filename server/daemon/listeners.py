@@ -55,6 +55,7 @@ def smtp_services(appliance: Appliance, host: Host) -> list[Service]:
             writer=adapters.blobs.writer,
             tls=_context(adapters.tls),
             clock=adapters.clock,
+            gate=appliance.identity.connections,
         ),
         settings=smtp_settings(appliance.live()),
         sockets=sockets,
@@ -74,7 +75,12 @@ def imap_services(appliance: Appliance, host: Host) -> list[Service]:
     if not any(sockets.values()):
         return []
     adapters = appliance.adapters
-    services = ImapServices(mailstore=appliance.mail.mailstore, logins=appliance.identity.logins, clock=adapters.clock)
+    services = ImapServices(
+        mailstore=appliance.mail.mailstore,
+        logins=appliance.identity.logins,
+        clock=adapters.clock,
+        gate=appliance.identity.connections,
+    )
     appliance.imap = ImapServer(services=services, settings=settings, tls=_context(adapters.tls), sockets=sockets)
     return [_listener("imap", appliance.imap)]
 

@@ -59,7 +59,9 @@ from server.services.submission.keys import KeyRing
 from server.services.submission.sign import Signer
 from server.services.submission.submit import SubmissionService
 from server.services.trace.refusals import RefusalLog
+from server.services.upkeep.jobs import Holder, JobService
 from server.services.upkeep.retention import Retention
+from server.services.upkeep.uploads import UploadService
 from server.store.database import Database
 
 
@@ -119,6 +121,8 @@ class Mail:
     queue_admin: QueueAdmin
     mailstore: MailStore
     retention: Retention
+    jobs: JobService
+    uploads: UploadService
 
 
 async def make_adapters(settings: Settings, host: Host) -> Adapters:
@@ -159,7 +163,7 @@ def make_identity(live: Live, adapters: Adapters) -> Identity:
     writer = DirectoryWriter(database, directory)
     passwords = Passwords(adapters.workers.hash, lambda: live().login)
     bans = Bans(database, clock, lambda: live().login)
-    connections = Connections(database, clock)
+    connections = Connections(database, clock, banned=bans.refuses)
     return Identity(
         directory=directory,
         passwords=passwords,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Protocol
 
+from server.domain.envelope import ConnectionInfo
+from server.domain.identity import Principal
 from server.domain.ids import AccountId, TenantId
 
 
@@ -86,3 +90,47 @@ class Ban:
     strikes: int
     created_at: datetime
     expires_at: datetime | None
+
+
+class Presence(Protocol):
+    """A logged-in connection as the registry of connections holds it; the edge writes the last command's name."""
+
+    command: str
+
+
+class Gate(Protocol):
+    """What every mail edge asks and tells about its connections."""
+
+    def refuses(self, ip: str) -> bool:
+        """Whether a connection from there is turned away at once: its network is banned."""
+        ...
+
+    def entered(self, principal: Principal, info: ConnectionInfo, close: Callable[[], None]) -> Presence:
+        """Note that somebody logged in.
+
+        Args:
+            close: Ends the connection in the protocol's own words; returns at once, called at most once.
+        """
+        ...
+
+    def left(self, connection_id: str) -> None:
+        """Note the end of a connection, whether it had logged in or not."""
+        ...
+
+
+@dataclass(slots=True)
+class _Stranger:
+    command: str = ""
+
+
+class OpenGate:
+    """Refuses nobody and remembers nobody: an edge on its own."""
+
+    def refuses(self, _ip: str) -> bool:
+        return False
+
+    def entered(self, _principal: Principal, _info: ConnectionInfo, _close: Callable[[], None]) -> Presence:
+        return _Stranger()
+
+    def left(self, _connection_id: str) -> None:
+        return None

@@ -46,7 +46,7 @@ class Conversation:
                 await session.flush()
                 await self._next()
             if session.draining:
-                session.send(b"* BYE Server is shutting down\r\n")
+                session.send(session.last_word)
             await session.flush()
         except TimeoutError:
             await self._bye("Idle for too long")
@@ -85,7 +85,7 @@ class Conversation:
             self._malformed(tag_of(text), "", bad("Lines end in CRLF"))
             return
         try:
-            tagged = parse_command(text)
+            tagged = parse_command(text, utf8=session.modes.utf8_names)
         except CommandSyntaxError as error:
             self._malformed(error.tag, error.name, bad(_sentence(error.text)))
             return
@@ -93,6 +93,8 @@ class Conversation:
             self._answer(tag_of(text), "SEARCH", no("Charset is not known", b"BADCHARSET (US-ASCII UTF-8)"))
             return
         self._errors = 0
+        if session.presence is not None:
+            session.presence.command = tagged.name
         result = await execute(session, tagged)
         if result is None:
             self._count(tagged, b"OK")
@@ -102,7 +104,7 @@ class Conversation:
     async def _literal(self, announced: LiteralAnnounced) -> None:
         session = self._session
         try:
-            append = parse_append(announced.text)
+            append = parse_append(announced.text, utf8=session.modes.utf8_names)
         except CommandSyntaxError as error:
             self._refuse(announced, error.tag, bad(_sentence(error.text)))
             return

@@ -27,6 +27,8 @@ from server.telemetry.metrics import IMAP_CONNECTIONS
 log = get_logger("imap")
 
 BACKLOG = 512
+END_LOGIN_S = 2.5
+"""Time a session has to end by itself once its login is no longer valid (security.md §4: 5 s in all)."""
 CONNECTIONS_MAX = 2000
 """All IMAP connections together (reliability.md §8)."""
 CONNECTIONS_BEFORE_LOGIN_MAX = 30
@@ -119,6 +121,12 @@ class ImapServer:
 
     def _accepted(self, connection: ImapConnection, listener: Listener) -> None:
         address = connection.peer[0]
+        if self._services.gate.refuses(address):
+            log.info("imap.network_refused", remote_addr=address)
+            if listener is Listener.IMAP:
+                connection.write(b"* BYE [UNAVAILABLE] Your network is refused for now, try again later\r\n")
+            connection.close()
+            return
         full = len(self._connections) >= CONNECTIONS_MAX or self._waiting[address] >= CONNECTIONS_BEFORE_LOGIN_MAX
         if self._group is None or self._draining or full:
             log.info("imap.too_many_connections", remote_addr=address)
@@ -145,7 +153,7 @@ class ImapServer:
             services=self._services,
             settings=self._settings,
             tls_context=self._tls,
-            admit=lambda principal: self._admit(principal, address),
+            admit=lambda principal: self._admit(session, principal, address),
         )
         self._sessions.add(session)
         with bound(connection_id=info.connection_id, remote_addr=address):
@@ -162,15 +170,17 @@ class ImapServer:
                 connection.close()
                 self._left(session, connection, address)
 
-    def _admit(self, principal: Principal, address: str) -> bool:
+    def _admit(self, session: Session, principal: Principal, address: str) -> bool:
         key = (principal.account_id, address)
         if self._logged_in[key] >= self._settings.imap.max_per_account:
             return False
         self._logged_in[key] += 1
         self._drop(self._waiting, address)
+        session.presence = self._services.gate.entered(principal, session.info, lambda: _end_login(session))
         return True
 
     def _left(self, session: Session, connection: ImapConnection, address: str) -> None:
+        self._services.gate.left(session.info.connection_id)
         self._sessions.discard(session)
         self._connections.discard(connection)
         account_id = session.logged_in_account
@@ -189,3 +199,9 @@ class ImapServer:
         counts[key] -= 1
         if counts[key] <= 0:
             del counts[key]
+
+
+def _end_login(session: Session) -> None:
+    """Say BYE at the next pause; a client that does not take it is dropped."""
+    session.end(b"* BYE Your login has ended, log in again\r\n")
+    asyncio.get_running_loop().call_later(END_LOGIN_S, session.connection.abort)

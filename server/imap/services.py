@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from server.domain.access import Gate, OpenGate
 from server.domain.envelope import ConnectionInfo
 from server.domain.identity import Principal
 from server.domain.ports import Clock
@@ -21,11 +22,15 @@ class LoginService(Protocol):
         """Raises Unauthenticated, RateLimited or Unavailable."""
         ...
 
-    async def scram(self, login: str) -> ScramCredential:
+    async def bearer(self, *, token: str, login: str, connection: ConnectionInfo) -> Principal:
+        """A login by token; an empty `login` leaves the identity to it. Raises as `authenticate`."""
+        ...
+
+    async def scram(self, login: str, *, app_passwords: bool = False) -> ScramCredential:
         """What SCRAM needs of an account; a stable fake for one that does not exist."""
         ...
 
-    async def scram_result(self, *, login: str, ok: bool, connection: ConnectionInfo) -> Principal:
+    async def scram_result(self, *, login: str, ok: bool, connection: ConnectionInfo, matched: str = "") -> Principal:
         """End a SCRAM exchange. Raises as `authenticate`."""
         ...
 
@@ -35,3 +40,4 @@ class ImapServices:
     mailstore: MailStore
     logins: LoginService
     clock: Clock
+    gate: Gate = field(default_factory=OpenGate)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from server.config.schema import Settings
+from server.domain.access import Presence
 from server.domain.envelope import ConnectionInfo
 from server.domain.errors import NotFound, Unauthenticated
 from server.domain.identity import Principal
@@ -86,6 +87,8 @@ class Session:
         self.modes = SessionModes()
         self.idle = False
         self.draining = False
+        self.last_word = b"* BYE Server is shutting down\r\n"
+        self.presence: Presence | None = None
         self._admit = admit
         self._principal: Principal | None = None
         self._out: list[bytes] = []
@@ -126,6 +129,11 @@ class Session:
         if self.state is State.NOT_AUTHENTICATED:
             return self._opened + LOGIN_TIMEOUT_S
         return asyncio.get_running_loop().time() + self.settings.imap.idle_timeout
+
+    def end(self, last_word: bytes) -> None:
+        """End at the next pause between commands, with this line."""
+        self.draining, self.last_word = True, last_word
+        self.connection.poke()
 
     def login(self, principal: Principal) -> bool:
         """Become authenticated; False when the account has too many sessions from this address."""

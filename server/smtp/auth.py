@@ -1,4 +1,4 @@
-"""AUTH dialogues over the SASL mechanisms (RFC 4954, RFC 4616, RFC 7677).
+"""AUTH dialogues over the SASL mechanisms (RFC 4954, RFC 4616, RFC 7628, RFC 7677).
 
 - One answer for every wrong credential; what a client sent is never logged and never quoted back.
 - A response that is not base64 fails this attempt alone and is never taken as a login or password.
@@ -22,6 +22,7 @@ from server.protocol.sasl.messages import (
     parse_password,
     parse_plain,
 )
+from server.protocol.sasl.oauthbearer import REFUSAL, parse_oauthbearer
 from server.protocol.sasl.scram import ScramServer
 from server.protocol.smtp.commands import AuthCommand
 from server.smtp import replies
@@ -56,7 +57,12 @@ class AuthDialogue:
 
     async def run(self, command: AuthCommand) -> Reply:
         """Speak the mechanism and return the reply that ends the command."""
-        mechanisms = {"PLAIN": self._plain, "LOGIN": self._login, "SCRAM-SHA-256": self._scram}
+        mechanisms = {
+            "PLAIN": self._plain,
+            "LOGIN": self._login,
+            "SCRAM-SHA-256": self._scram,
+            "OAUTHBEARER": self._bearer,
+        }
         mechanism = mechanisms.get(command.mechanism)
         if mechanism is None:
             return replies.NO_MECHANISM
@@ -92,14 +98,25 @@ class AuthDialogue:
         """RFC 5802 §5 in SMTP's clothes: the server's signature travels in a last challenge (RFC 4954 §4)."""
         server = ScramServer(secrets.token_urlsafe(_NONCE_OCTETS).encode("ascii"))
         login = server.client_first(await self._response(b"", initial))
-        challenge = server.server_first(await self._logins.scram(login))
+        challenge = server.server_first(await self._logins.scram(login, app_passwords=True))
         signature = server.client_final(await self._response(challenge, None))
-        principal = await self._logins.scram_result(login=login, ok=signature is not None, connection=self._connection)
+        principal = await self._logins.scram_result(
+            login=login, ok=signature is not None, connection=self._connection, matched=server.matched
+        )
         if signature is None:
             raise Unauthenticated("wrong password")
         if await self._response(signature, None):
             raise SaslSyntaxError("data after the end")
         return principal
+
+    async def _bearer(self, initial: bytes | None) -> Principal:
+        """RFC 7628 §3.2.3: a refused token is told why, and the client's answer to that ends the exchange."""
+        message = parse_oauthbearer(await self._response(b"", initial))
+        try:
+            return await self._logins.bearer(token=message.token, login=message.login, connection=self._connection)
+        except Unauthenticated:
+            await self._ask(REFUSAL)
+            raise
 
     async def _check(self, login: str, password: bytes, mechanism: str) -> Principal:
         return await self._logins.authenticate(

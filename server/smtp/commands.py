@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from typing import Protocol
 
+from server.domain.access import Presence
 from server.domain.address import Address
 from server.domain.envelope import ConnectionInfo
 from server.domain.errors import MaiRustError
@@ -74,6 +75,9 @@ class Host(Protocol):
 class SmtpCommands:
     """The commands of one connection and what they remember.
 
+    Args:
+        end_login: Ends the connection because its login is no longer valid.
+
     Attributes:
         connection: Who speaks; grows with EHLO and TLS.
         principal: Who logged in.
@@ -94,6 +98,7 @@ class SmtpCommands:
         services: EdgeServices,
         settings: SmtpSettings,
         host: Host,
+        end_login: Callable[[], None],
     ) -> None:
         self.connection = connection
         self.principal: Principal | None = None
@@ -108,6 +113,8 @@ class SmtpCommands:
         self._listener = listener
         self._services = services
         self._settings = settings
+        self._end_login = end_login
+        self._presence: Presence | None = None
         self._transaction = TransactionSession()
         self._born = services.clock.monotonic()
         self._verdicts = _VERDICTS[listener]
@@ -144,6 +151,8 @@ class SmtpCommands:
             if verb in _HTTP_VERBS:
                 raise HangUp
             return replies.UNKNOWN_COMMAND
+        if self._presence is not None:
+            self._presence.command = verb.decode("ascii", "replace")
         transaction = self._transaction
         if transaction.is_sweep and verb in _SWEEP_ENDS:
             await asyncio.sleep(self._settings.unknown_pause_s)
@@ -239,6 +248,8 @@ class SmtpCommands:
         dialogue = AuthDialogue(logins=self._services.logins, connection=self.connection, ask=self._ask)
         answer = await dialogue.run(parse_auth(argument))
         self.principal = dialogue.principal
+        if self.principal is not None:
+            self._presence = self._services.gate.entered(self.principal, self.connection, self._end_login)
         return answer
 
     async def _ask(self, challenge: bytes) -> bytes:

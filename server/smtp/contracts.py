@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from server.domain.access import Gate, OpenGate
 from server.domain.address import Address
 from server.domain.envelope import ConnectionInfo, ReversePath
 from server.domain.identity import Principal
@@ -76,11 +77,17 @@ class Logins(Protocol):
         self, *, login: str, password: bytes, connection: ConnectionInfo, mechanism: str
     ) -> Principal: ...
 
-    async def scram(self, login: str) -> ScramCredential:
+    async def bearer(self, *, token: str, login: str, connection: ConnectionInfo) -> Principal:
+        """A login by token; an empty `login` leaves the identity to it."""
+        ...
+
+    async def scram(self, login: str, *, app_passwords: bool = False) -> ScramCredential:
         """The stored credential, or a stable invention for a login that has none."""
         ...
 
-    async def scram_result(self, *, login: str, ok: bool, connection: ConnectionInfo) -> Principal: ...
+    async def scram_result(
+        self, *, login: str, ok: bool, connection: ConnectionInfo, matched: str = ""
+    ) -> Principal: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +97,7 @@ class EdgeServices:
     Attributes:
         writer: Makes the place a message is read into; may raise DiskReserve.
         tls: The context for the next handshake, None while there is no certificate.
+        gate: Who may connect, and who is in.
     """
 
     reception: Reception
@@ -98,3 +106,4 @@ class EdgeServices:
     writer: Callable[[], ContentWriter]
     tls: Callable[[], ssl.SSLContext | None]
     clock: Clock
+    gate: Gate = field(default_factory=OpenGate)

@@ -10,7 +10,7 @@ from server.domain.reply import Reply, reply
 from server.smtp.contracts import Listener
 from server.smtp.settings import SmtpSettings
 
-AUTH_MECHANISMS = ("SCRAM-SHA-256", "PLAIN", "LOGIN")
+AUTH_MECHANISMS = ("SCRAM-SHA-256", "PLAIN", "LOGIN", "OAUTHBEARER")
 
 
 def auth_offered(listener: Listener, *, tls: bool) -> bool:

@@ -46,6 +46,8 @@ TOO_SLOW = reply(421, "4.4.2", "Data arrives too slowly, closing")
 TOO_MANY_ERRORS = reply(421, "4.7.0", "Too many errors, closing")
 TOO_MANY_COMMANDS = reply(421, "4.7.0", "Too many commands without mail, closing")
 TOO_MANY_CONNECTIONS = reply(421, "4.7.0", "Too many connections, try again later")
+NETWORK_REFUSED = reply(421, "4.7.0", "Your network is refused for now, try again later")
+LOGIN_ENDED = reply(421, "4.7.0", "Your login has ended, log in again")
 SHUTTING_DOWN = reply(421, "4.3.2", "Service is shutting down")
 UNAVAILABLE = reply(421, "4.3.0", "Temporary server error, closing")
 

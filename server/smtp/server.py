@@ -33,6 +33,8 @@ from server.telemetry.metrics import SMTP_CONNECTIONS, SMTP_OPEN_CONNECTIONS
 log = get_logger("smtp")
 
 BACKLOG = 512
+END_LOGIN_S = 2.5
+"""Time a connection has to end by itself once its login is no longer valid (security.md §4: 5 s in all)."""
 
 
 class SmtpServer:
@@ -117,19 +119,25 @@ class SmtpServer:
         settings, now = self._settings, self._now()
         proxied = is_within(connection.remote_ip, settings.trusted_proxies)
         SMTP_CONNECTIONS.labels(connection.listener.value).inc()
+        if not proxied and self._services.gate.refuses(connection.remote_ip):
+            self._turn_away(connection, "smtp.network_refused", replies.NETWORK_REFUSED)
+            return
         if (
             self._group is None
             or self._draining
             or len(self._connections) >= settings.max_connections
             or not (proxied or self._admission.admit(connection.remote_ip, now=now, settings=settings))
         ):
-            log.info("smtp.too_many_connections", remote_addr=connection.remote_ip)
-            if connection.listener is not Listener.SUBMISSIONS:
-                connection.send(format_reply(replies.TOO_MANY_CONNECTIONS))
-            connection.close()
+            self._turn_away(connection, "smtp.too_many_connections", replies.TOO_MANY_CONNECTIONS)
             return
         self._connections.add(connection)
         self._group.create_task(self._run(connection, settings, proxied=proxied))
+
+    def _turn_away(self, connection: Connection, event: str, last_word: Reply) -> None:
+        log.info(event, remote_addr=connection.remote_ip)
+        if connection.listener is not Listener.SUBMISSIONS:
+            connection.send(format_reply(last_word))
+        connection.close()
 
     def outlive(self, work: Coroutine[object, object, Reply]) -> asyncio.Task[Reply]:
         """Start what follows a final dot; it always ends in a reply."""
@@ -158,6 +166,9 @@ class SmtpServer:
             try:
                 if proxied:
                     await self._take_proxy_header(connection)
+                    if self._services.gate.refuses(connection.remote_ip):
+                        self._turn_away(connection, "smtp.network_refused", replies.NETWORK_REFUSED)
+                        raise PeerGone
                     if not self._admission.admit(connection.remote_ip, now=self._now(), settings=settings):
                         raise PeerGone
                     admitted = connection.remote_ip
@@ -168,6 +179,7 @@ class SmtpServer:
                 log.exception("smtp.session_failed", error)
                 connection.send(format_reply(replies.UNAVAILABLE))
             finally:
+                self._services.gate.left(connection_id)
                 await connection.finish(lingers=lingers)
                 if admitted:
                     self._admission.release(admitted)
@@ -218,9 +230,22 @@ class SmtpServer:
             services=self._services,
             settings=settings,
             host=self,
+            end_login=lambda: self._end_login(connection),
         )
         session = SmtpSession(connection, group, commands, listener=connection.listener, settings=settings)
         return await session.run()
+
+    def _end_login(self, connection: Connection) -> None:
+        """Say goodbye at the next pause; a client that does not take it is dropped."""
+        connection.expire(replies.LOGIN_ENDED)
+
+        def drop() -> None:
+            # A message after its final dot still gets its answer; the end comes right behind it.
+            if connection.phase is not Phase.DECIDING:
+                connection.abort()
+
+        if self._loop is not None:
+            self._loop.call_later(END_LOGIN_S, drop)
 
     def _now(self) -> float:
         return self._loop.time() if self._loop is not None else 0.0

@@ -170,10 +170,13 @@ class FakeLogins:
     ) -> Principal:
         return self._outcome(login, mechanism, ok=self.accounts.get(login) == password)
 
-    async def scram(self, login: str) -> ScramCredential:
+    async def bearer(self, *, token: str, login: str, connection: ConnectionInfo) -> Principal:
+        return self._outcome(login, "OAUTHBEARER", ok=self.accounts.get(login) == token.encode())
+
+    async def scram(self, login: str, *, app_passwords: bool = False) -> ScramCredential:
         return derive_credential(self.accounts.get(login, b"invented"), salt=b"0123456789abcdef")
 
-    async def scram_result(self, *, login: str, ok: bool, connection: ConnectionInfo) -> Principal:
+    async def scram_result(self, *, login: str, ok: bool, connection: ConnectionInfo, matched: str = "") -> Principal:
         return self._outcome(login, "SCRAM-SHA-256", ok=ok)
 
     def _outcome(self, login: str, mechanism: str, *, ok: bool) -> Principal:

@@ -107,10 +107,16 @@ class FakeLogins:
             raise Unauthenticated("the login or the password is wrong")
         return self._principal(login)
 
-    async def scram(self, login: str) -> ScramCredential:
+    async def bearer(self, *, token: str, login: str, connection: ConnectionInfo) -> Principal:
+        self.seen.append((login, "OAUTHBEARER"))
+        if token.encode() != PASSWORD:
+            raise Unauthenticated("the login or the password is wrong")
+        return self._principal(login)
+
+    async def scram(self, login: str, *, app_passwords: bool = False) -> ScramCredential:
         return derive_credential(PASSWORD, salt=b"salt" * 4)
 
-    async def scram_result(self, *, login: str, ok: bool, connection: ConnectionInfo) -> Principal:
+    async def scram_result(self, *, login: str, ok: bool, connection: ConnectionInfo, matched: str = "") -> Principal:
         if not ok:
             raise Unauthenticated("the login or the password is wrong")
         return self._principal(login)

@@ -108,9 +108,11 @@ async def _scram(session: Session, initial: bytes | None) -> Principal:
     logins = session.services.logins
     server = ScramServer(secrets.token_urlsafe(_NONCE_OCTETS).encode("ascii"))
     login = server.client_first(await _response(session, b"", initial))
-    challenge = server.server_first(await logins.scram(login))
+    challenge = server.server_first(await logins.scram(login, app_passwords=True))
     signature = server.client_final(await _response(session, challenge, None))
-    principal = await logins.scram_result(login=login, ok=signature is not None, connection=session.info)
+    principal = await logins.scram_result(
+        login=login, ok=signature is not None, connection=session.info, matched=server.matched
+    )
     if signature is None:
         raise Unauthenticated("wrong password")
     if await _response(session, signature, None):

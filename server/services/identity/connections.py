@@ -62,18 +62,25 @@ class LiveConnection:
 
 
 class Connections:
-    """The registry of one process."""
+    """The registry of one process; the `Gate` of its edges.
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    Args:
+        banned: Whether no connection from an address is taken.
+    """
+
+    def __init__(self, database: Database, clock: Clock, *, banned: Callable[[str], bool]) -> None:
         self._database = database
         self._clock = clock
+        self._banned = banned
         self._live: dict[str, LiveConnection] = {}
         self._fresh: list[LiveConnection] = []
 
-    # For edges.
+    # For edges (`domain.access.Gate`).
 
-    def register(self, principal: Principal, info: ConnectionInfo, close: Close) -> LiveConnection:
-        """Note that somebody logged in; `close` is called at most once, from the event loop."""
+    def refuses(self, ip: str) -> bool:
+        return self._banned(ip)
+
+    def entered(self, principal: Principal, info: ConnectionInfo, close: Close) -> LiveConnection:
         live = LiveConnection(
             id=info.connection_id,
             listener=info.listener,
@@ -92,8 +99,7 @@ class Connections:
         self._fresh.append(live)
         return live
 
-    def ended(self, connection_id: str) -> None:
-        """Take a connection out; one that is unknown is no matter."""
+    def left(self, connection_id: str) -> None:
         self._live.pop(connection_id, None)
 
     @property

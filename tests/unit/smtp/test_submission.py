@@ -38,7 +38,7 @@ async def test_587_after_starttls_forgets_the_greeting_and_offers_auth() -> None
         client = await edge.submission(login=False)
         assert (await client.ask(b"STARTTLS"))[:9] == b"503 5.5.1"
         listed = await client.ask(b"EHLO c.example")
-        assert b"250 AUTH SCRAM-SHA-256 PLAIN LOGIN\r\n" in listed
+        assert b"250 AUTH SCRAM-SHA-256 PLAIN LOGIN OAUTHBEARER\r\n" in listed
         assert b"STARTTLS" not in listed
         assert (await client.ask(b"MAIL FROM:<u1@example.org>"))[:9] == b"530 5.7.0"
 
