@@ -1,0 +1,1 @@
+"""Attacks on the POP3 edge."""
