@@ -21,9 +21,14 @@ class LocalNotifier:
 
     def __init__(self) -> None:
         self._waiting: dict[AccountId, dict[object, Wake]] = {}
+        self._watching: list[Wake] = []
+
+    def watch(self, wake: Wake) -> None:
+        """Call `wake` at each change of any account, for good."""
+        self._watching.append(wake)
 
     def publish(self, change: StateChange) -> None:
-        for wake in list(self._waiting.get(change.account_id, {}).values()):
+        for wake in [*self._waiting.get(change.account_id, {}).values(), *self._watching]:
             try:
                 wake(change)
             except Exception as error:

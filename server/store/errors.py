@@ -13,3 +13,9 @@ class StoreReadOnly(Unavailable):
     """The database is damaged or its disk failed: reads go on, writes are refused (F04, F05)."""
 
     code = "read_only"
+
+
+class SearchIndexDamaged(Unavailable):
+    """The full-text index contradicts itself; all else is well. It is made anew from the mail."""
+
+    code = "search_unavailable"

@@ -20,7 +20,7 @@ import aiosqlite
 from server.domain.errors import DiskReserve, MaiRustError, Unavailable
 from server.domain.ports import Clock
 from server.store.database import Outcome
-from server.store.errors import StoreReadOnly, UniqueViolation
+from server.store.errors import SearchIndexDamaged, StoreReadOnly, UniqueViolation
 from server.store.events import write_events
 from server.store.statements import DialectName, Executable, Statement, compiled_for
 from server.store.times import to_us
@@ -336,6 +336,8 @@ class SqliteBackend:
         if code in _FSYNC:
             self._read_only = "the disk refused an fsync"
             self._fatal(f"SQLite: {name}")
+        elif code == sqlite3.SQLITE_CORRUPT_VTAB:
+            return SearchIndexDamaged("the search index is damaged")
         elif code & 0xFF in _DAMAGED:
             self._read_only = f"the database is damaged ({name})"
             log.error("store.damaged", next_step="restore the newest backup; nothing has been deleted")

@@ -59,6 +59,8 @@ STORAGE_LIMIT_BYTES = _gauge("storage_limit_bytes", "Octets the file system hold
 BLOB_ERRORS = _counter("blob_errors", "Blob operations that failed.", "op")
 DATABASE_DURATION = _histogram("database_duration_seconds", "Time of one unit of work.", _FAST_S, "op")
 
+SEARCH_PENDING = _gauge("search_pending", "Mails that wait for the search index.")
+
 TLS_EXPIRY = _gauge("tls_expiry_seconds", "Time until the served certificate ends.", "port")
 EVENTS_SEQ = _gauge("events_seq", "Number of the newest event.")
 LOOP_LAG = _histogram("loop_lag_seconds", "How late the event loop runs what is due.", _FAST_S)

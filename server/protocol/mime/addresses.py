@@ -124,8 +124,8 @@ def mailboxes(entries: list[Entry]) -> list[Mailbox]:
         found.append(
             Mailbox(
                 name=_text(entry.name or b""),
-                local=_address_text(entry.local),
-                domain=_address_text(entry.domain or b"").lower(),
+                local=address_text(entry.local),
+                domain=address_text(entry.domain or b"").lower(),
                 in_group=in_group,
             )
         )
@@ -137,7 +137,7 @@ def _text(octets: bytes) -> str:
     return text if text.isprintable() else clean_text(text)
 
 
-def _address_text(octets: bytes) -> str:
+def address_text(octets: bytes) -> str:
     """Addresses are never encoded words (RFC 2047 §5): only UTF-8 is decoded."""
     text = octets.decode("utf-8", "replace")
     return text if text.isprintable() else clean_text(text)

@@ -11,33 +11,18 @@ RFC 9051 §6.4.4, RFC 2919 (List-Id); filtering.md section 10.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 
+from server.domain.search import Document, SearchField
 from server.protocol.mime.encoded_words import decode_text
 from server.protocol.mime.headers import HeaderFields, split_header
 from server.protocol.mime.structure import Part, Structure
-from server.protocol.mime.terms import TEXT_MAX, Phrase, term_line
+from server.protocol.mime.terms import TEXT_MAX, term_line
 from server.protocol.mime.text import decode_part, strip_html
 
 DECODED_MAX = 4 * 1024 * 1024
 """Octets of transferred text decoded for one message."""
 DECODED_PART_MAX = 1024 * 1024
 """Octets of one part: style sheets and the fourfold octets of UTF-32 leave enough of them."""
-
-
-class SearchField(StrEnum):
-    """Where a term stands; also the columns of the index, in this order."""
-
-    SUBJECT = "subject"
-    FROM = "sender"
-    TO = "recipient"
-    CC = "cc"
-    BCC = "bcc"
-    BODY = "body"
-    FILENAME = "filename"
-    LIST = "list"
-    OTHER = "other"
 
 
 HEADER_FIELDS = {
@@ -52,22 +37,6 @@ HEADER_FIELDS = {
 _OTHER = (b"sender", b"reply-to", b"message-id", b"comments", b"keywords", b"organization", b"x-mailer", b"user-agent")
 """Fields people wrote or may look for; the rest is the transport's."""
 _INNER = (b"subject", b"from", b"to", b"cc")
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A message as its terms; `lines` in the order of `SearchField`."""
-
-    lines: tuple[str, ...]
-
-    def has(self, phrase: Phrase, field: SearchField | None) -> bool:
-        """Whether the phrase stands in a field; None = in any."""
-        if field is not None:
-            return phrase.found_in(self.lines[_PLACE[field]])
-        return any(phrase.found_in(line) for line in self.lines if line)
-
-
-_PLACE = {field: place for place, field in enumerate(SearchField)}
 
 
 def make_document(octets: bytes, structure: Structure) -> Document:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 
-from server.protocol.mime.document import HEADER_FIELDS, Document, SearchField, body_text, header_text, make_document
+from server.domain.search import ANY_FIELD, Document, SearchField
+from server.protocol.mime.document import HEADER_FIELDS, body_text, header_text, make_document
 from server.protocol.mime.structure import Structure
 from server.protocol.mime.terms import make_phrase
 
@@ -54,7 +55,7 @@ class MessageText:
         fields = self._structure.fields
         field, phrase = HEADER_FIELDS.get(name), make_phrase(needle, open_end=True)
         if field is not None and phrase.terms:
-            return self._document.has(phrase, field)
+            return self._document.has(phrase, (field,))
         if not needle:
             return fields.count(name) > 0
         return fold(needle) in fold(header_text(fields, (name,)))
@@ -62,13 +63,13 @@ class MessageText:
     def body_contains(self, needle: str) -> bool:
         """Whether the body text contains the needle: all text parts, and headers of encapsulated messages."""
         phrase = make_phrase(needle, open_end=True)
-        return self._document.has(phrase, SearchField.BODY) if phrase.terms else self._body_has(needle)
+        return self._document.has(phrase, (SearchField.BODY,)) if phrase.terms else self._body_has(needle)
 
     def text_contains(self, needle: str) -> bool:
         """Whether the header, as far as it is searched, the names of attachments or the body contain the needle."""
         phrase = make_phrase(needle, open_end=True)
         if phrase.terms:
-            return self._document.has(phrase, None)
+            return self._document.has(phrase, ANY_FIELD)
         fields = self._structure.fields
         return fold(needle) in fold(header_text(fields, dict.fromkeys(fields.names))) or self._body_has(needle)
 

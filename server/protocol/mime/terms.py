@@ -15,7 +15,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+from server.domain.search import Phrase
 
 VERSION = 1
 """Raised when the same text makes other terms than before: what is indexed under an older one is indexed anew."""
@@ -43,24 +44,6 @@ _IGNORED = re.compile(
     "\u00ad\u034f\u061c\u0640\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff]+"
 )
 """Accents, vowel points, and what is not seen: soft hyphens, joiners, marks of direction."""
-
-
-@dataclass(frozen=True, slots=True)
-class Phrase:
-    """Terms that must follow one another.
-
-    Attributes:
-        terms: In order; empty when the text asked for holds no letter and no digit.
-        open_end: Whether the last term may be the beginning of a longer one.
-    """
-
-    terms: tuple[str, ...]
-    open_end: bool
-
-    def found_in(self, line: str) -> bool:
-        """Whether the phrase stands in a line of terms, as `term_line` writes it."""
-        needle = f" {' '.join(self.terms)}" if self.open_end else f" {' '.join(self.terms)} "
-        return bool(self.terms) and needle in f" {line} "
 
 
 def make_terms(text: str) -> list[str]:
