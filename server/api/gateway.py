@@ -19,11 +19,11 @@ from server.api.asgi import App, Message, Receive, Scope, Send
 from server.api.auth import Authenticator
 from server.api.idempotency import Repeats
 from server.api.limits import Allowance, RateLimits
-from server.api.paths import resolve
+from server.api.paths import UPLOADS, Upload, resolve
 from server.api.problems import MEDIA_TYPE, BadRequest, Problem, problem_of
 from server.api.requests import STATE_KEY, CallerState
 from server.config.schema import Settings
-from server.domain.errors import MaiRustError
+from server.domain.errors import Forbidden, MaiRustError
 from server.domain.identity import Scope as CallerScope
 from server.domain.ids import new_id
 from server.telemetry import metrics
@@ -34,6 +34,7 @@ log = get_logger("api")
 SEND_BODY_MAX = 16 * 1024 * 1024
 DRAIN_OCTETS = 4 * 1024 * 1024
 DRAIN_S = 5.0
+_OPEN_PATHS = ("/health", "/metrics")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9-]{1,64}")
 _UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS"}) | _UNSAFE
@@ -56,12 +57,14 @@ class Gateway:
         limits: RateLimits,
         repeats: Repeats,
         settings: Callable[[], Settings],
+        refuses: Callable[[str], bool],
     ) -> None:
         self._app = app
         self._authenticator = authenticator
         self._limits = limits
         self._repeats = repeats
         self._settings = settings
+        self._refuses = refuses
         self._stopping = False
 
     def stop(self) -> None:
@@ -92,13 +95,18 @@ class Gateway:
             raise BadRequest("there is no such method", code="method_not_allowed")
         body = _LimitedBody(receive, exchange.headers, self._body_max(path))
         await body.check_length()
+        if exchange.ip and not path.startswith(_OPEN_PATHS) and self._refuses(exchange.ip):
+            raise Forbidden("too many failed logins from there, or an administrator's word", code="network_banned")
         caller = await self._caller(exchange, tenant)
         scope["state"][STATE_KEY] = CallerState(
             caller, exchange.request_id, exchange.ip, self._is_stopping, partial(self._scope, exchange, tenant)
         )
         if scope["method"] in _UNSAFE and body.expected:
-            _check_media_type(exchange.headers)
+            _check_media_type(exchange.headers, path)
         key = exchange.headers.get(b"idempotency-key")
+        if _upload(path) is not None:
+            # Uploads are safe to repeat by themselves, and too large to be kept for comparison.
+            key = None
         with self._limits.place(caller.key_id if caller is not None else None):
             if key is not None and scope["method"] == "POST" and caller is not None:
                 await self._repeats.run(self._app, scope, body.receive, exchange.send, caller=caller, key=key)
@@ -125,7 +133,11 @@ class Gateway:
         return caller
 
     def _body_max(self, path: str) -> int:
-        return SEND_BODY_MAX if path.endswith("/send") else self._settings().api.max_body_size
+        if path.endswith("/send"):
+            return SEND_BODY_MAX
+        settings = self._settings()
+        upload = _upload(path)
+        return settings.api.max_body_size if upload is None else settings.smtp.max_message_size + upload.slack_octets
 
 
 class _Exchange:
@@ -248,7 +260,14 @@ class _LimitedBody:
         raise BadRequest(f"the body may have {self._limit} octets", code="too_large")
 
 
-def _check_media_type(headers: dict[bytes, bytes]) -> None:
-    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if kind != b"application/json":
-        raise BadRequest("the body must be application/json", code="unsupported_media_type")
+def _upload(path: str) -> Upload | None:
+    """What a path takes instead of JSON."""
+    return next((upload for upload in UPLOADS if upload.takes(path)), None)
+
+
+def _check_media_type(headers: dict[bytes, bytes], path: str) -> None:
+    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
+    upload = _upload(path)
+    wanted = ("application/json",) if upload is None else upload.media_types
+    if kind not in wanted:
+        raise BadRequest(f"the body must be {' or '.join(wanted)}", code="unsupported_media_type")

@@ -6,7 +6,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from server.services.upkeep.uploads import PIECE_SLACK
+
 PREFIX = "/api/v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """Routes whose body is not JSON: by first and last segment, with media types and octets beyond the largest mail."""
+
+    root: str
+    leaf: str
+    media_types: tuple[str, ...]
+    slack_octets: int = 0
+
+    def takes(self, path: str) -> bool:
+        return path.startswith(f"{PREFIX}/{self.root}") and path.endswith(self.leaf)
+
+
+UPLOADS = (
+    Upload(
+        root="imports/",
+        leaf="/pieces",
+        media_types=("application/mbox", "application/x-tar"),
+        slack_octets=PIECE_SLACK,
+    ),
+)
 TENANT_ROOTS = frozenset(
     {
         "tenant",
@@ -16,12 +43,16 @@ TENANT_ROOTS = frozenset(
         "accounts",
         "aliases",
         "api-keys",
+        "app-passwords",
         "queue",
         "trace",
         "events",
         "send",
         "submissions",
         "audit",
+        "jobs",
+        "imports",
+        "exports",
     }
 )
 """First segments that exist below a tenant."""

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from server.domain.access import AppPassword, MailProtocol
-from server.domain.errors import Conflict, InvalidInput
+from server.domain.errors import Conflict, InvalidInput, NotFound
 from server.domain.identity import Account, Scope, Status
 from server.domain.ids import AccountId, new_id
 from server.domain.paging import Page, PageRequest
@@ -179,7 +179,7 @@ async def _account(tx: Transaction, scope: Scope, ref: str | None) -> Account:
     if ref is not None:
         return await resolve(tx, scope, ref)
     if scope.account_id is None:
-        raise InvalidInput("this credential has no account of its own: ask /accounts/{id}/app-passwords")
+        raise NotFound("this credential has no account of its own: name one, as in /accounts/{id}/app-passwords")
     account = found(await accounts.get(tx, scope.tenant_id, AccountId(scope.account_id)), "account")
     return found(account if account.status is Status.ACTIVE else None, "account")
 

@@ -28,19 +28,32 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/accounts/{ref}/password": {"password": "kelp orbit 42 maple x"},
     "POST /api/v1/aliases": {"address": "x@victim.example", "targets": ["y@example.net"]},
     "POST /api/v1/api-keys": {"name": "x", "scopes": ["mail:send"]},
+    "POST /api/v1/app-passwords": {"name": "phone"},
+    "POST /api/v1/accounts/{ref}/app-passwords": {"name": "phone"},
+    "POST /api/v1/bans": {"network": "198.51.100.7"},
     "POST /api/v1/send": {"from": "anna@victim.example", "to": ["x@example.net"], "text": "x"},
     "POST /api/v1/queue/bulk": {"action": "delete", "filter": {}},
     "POST /api/v1/queue/pauses": {"domain": "zeta.example"},
     "POST /api/v1/settings/validate": {"yaml": ""},
 }
-NOT_OF_A_TENANT = ("tenants", "system", "settings", "doctor", "health")
+NOT_OF_A_TENANT = ("tenants", "system", "settings", "doctor", "health", "bans", "connections")
 
 
 def filled(path: str, refs: dict[str, str], tenant: str) -> str:
     """The path with ids of the victim's objects."""
     root = path.removeprefix(PREFIX).removeprefix("/tenants/{tenant_id}").strip("/").partition("/")[0]
     path = path.replace("{tenant_id}", tenant).replace("{action}", "hold").replace("{key}", "smtp.max_hops")
-    for name in ("{ref}", "{key_id}", "{delivery_id}", "{submission_id}", "{pause_id}", "{name}"):
+    for name in (
+        "{ref}",
+        "{key_id}",
+        "{delivery_id}",
+        "{submission_id}",
+        "{pause_id}",
+        "{app_password_id}",
+        "{ban_id}",
+        "{connection_id}",
+        "{name}",
+    ):
         path = path.replace(name, refs.get(f"{root} {name}", refs.get(root, "nothing")))
     return path
 
