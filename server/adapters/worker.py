@@ -56,7 +56,8 @@ class Workers:
         self.fsync = ThreadWorker("fsync", threads=FSYNC_THREADS)
         self.hash = ThreadWorker("hash", threads=hash_slots, waiting_max=HASH_WAITING_MAX)
         self.sign = ThreadWorker("sign", threads=SIGN_THREADS)
+        self.index = ThreadWorker("index", threads=1)
 
     def close(self) -> None:
-        for worker in (self.blob, self.fsync, self.hash, self.sign):
+        for worker in (self.blob, self.fsync, self.hash, self.sign, self.index):
             worker.close()

@@ -39,6 +39,7 @@ from server.services.identity.watch import AccessWatch
 from server.services.identity.writer import DirectoryWriter
 from server.services.mailstore.mailboxes import create_default_mailboxes
 from server.services.mailstore.store import MailStore
+from server.services.mailstore.text_index import StoredTextIndex
 from server.services.queue.admin import QueueAdmin
 from server.services.queue.capture import CaptureCourier
 from server.services.queue.courier import Courier
@@ -59,9 +60,8 @@ from server.services.submission.keys import KeyRing
 from server.services.submission.sign import Signer
 from server.services.submission.submit import SubmissionService
 from server.services.trace.refusals import RefusalLog
-from server.services.upkeep.jobs import Holder, JobService
+from server.services.upkeep.index import Indexer
 from server.services.upkeep.retention import Retention
-from server.services.upkeep.uploads import UploadService
 from server.store.database import Database
 
 
@@ -121,8 +121,7 @@ class Mail:
     queue_admin: QueueAdmin
     mailstore: MailStore
     retention: Retention
-    jobs: JobService
-    uploads: UploadService
+    indexer: Indexer
 
 
 async def make_adapters(settings: Settings, host: Host) -> Adapters:
@@ -229,6 +228,7 @@ def make_mail(live: Live, adapters: Adapters, identity: Identity, host: Host) ->
         local=LocalCourier(delivery=deliverer, clock=clock),
         settler=settler,
     )
+    indexer = _indexer(live, adapters)
     return Mail(
         refusals=refusals,
         reception=Reception(
@@ -261,9 +261,29 @@ def make_mail(live: Live, adapters: Adapters, identity: Identity, host: Host) ->
         ),
         runner=runner,
         queue_admin=QueueAdmin(database=database, clock=clock, reporter=reporter, wake=runner.wake),
-        mailstore=MailStore(database=database, blobs=blobs, notifier=adapters.notifier, clock=clock, worker=worker),
+        mailstore=MailStore(
+            database=database,
+            blobs=blobs,
+            notifier=adapters.notifier,
+            clock=clock,
+            worker=worker,
+            index=StoredTextIndex(database, indexer.damaged),
+        ),
         retention=Retention(database=database, files=blobs, clock=clock, settings=live, owner=live().server.hostname),
+        indexer=indexer,
     )
+
+
+def _indexer(live: Live, adapters: Adapters) -> Indexer:
+    indexer = Indexer(
+        database=adapters.database,
+        blobs=adapters.blobs,
+        clock=adapters.clock,
+        worker=adapters.workers.index,
+        owner=live().server.hostname,
+    )
+    adapters.notifier.watch(indexer.wake)
+    return indexer
 
 
 def _courier(live: Live, adapters: Adapters) -> Courier:

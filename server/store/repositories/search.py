@@ -15,6 +15,8 @@ from typing import cast
 
 from sqlalchemy import (
     BigInteger,
+    BindParameter,
+    ColumnClause,
     Select,
     Text,
     bindparam,
@@ -53,7 +55,7 @@ _FIELD_LETTERS = dict(zip(SearchField, "abcdefghi", strict=True))
 
 index = table("search_index", column("rowid"), *(column(field) for field in SearchField), column("search_index"))
 terms = table("search_terms", column("number"), column("terms"), column("vector"), column("lines"))
-_IN_COLUMNS = {name: bindparam(name) for name in ("rowid", *SearchField)}
+_IN_COLUMNS: dict[str, BindParameter[object]] = {name: bindparam(name) for name in ("rowid", *SearchField)}
 
 _WAITING = prepared(
     select(
@@ -236,7 +238,9 @@ def matching(
     found = terms.c.vector.op("@@")(sql_cast(sql_cast(literal(tsquery), Text), postgresql.TSQUERY))
     chosen = select(terms.c.number).where(found)
     if len(phrase.terms) > 1:
-        lines = [column(f"lines[{FIELD_PLACE[field] + 1}]", is_literal=True) for field in fields]
+        lines: list[ColumnClause[str]] = [
+            column(f"lines[{FIELD_PLACE[field] + 1}]", is_literal=True) for field in fields
+        ]
         line = func.concat(" ", *[part for line in lines for part in (line, " | ")])
         wanted = f"% {' '.join(phrase.terms)}{'' if phrase.open_end else ' '}%"
         chosen = chosen.where(line.like(literal(wanted)))
