@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from server.protocol.mime.headers import split_header
-from server.protocol.mime.structure import Part, Structure
+from server.protocol.mime.structure import Part
 from server.protocol.mime.transfer import decode_transfer
 
 
@@ -45,13 +45,14 @@ class UnknownTransferEncoding(Exception):
     """The part's transfer encoding cannot be undone: the answer is NO [UNKNOWN-CTE] (RFC 3516 §4.3)."""
 
 
-def extract(octets: bytes, structure: Structure, section: Section) -> bytes | None:
+def extract(octets: bytes, root: Part, section: Section) -> bytes | None:
     """The octets a section names, or None when there is no such part.
 
     Args:
         octets: Exactly the octets the tree was made from (for stored mail: prefix and received octets).
+        root: Of the tree; `outline` suffices for a section without a path.
     """
-    part = find_part(structure.root, section.path)
+    part = find_part(root, section.path)
     if part is None:
         return None
     if section.text is SectionText.MIME:
@@ -74,7 +75,7 @@ def extract(octets: bytes, structure: Structure, section: Section) -> bytes | No
     return _chosen_fields(octets, message, section.names, wanted=wanted)
 
 
-def extract_binary(octets: bytes, structure: Structure, path: tuple[int, ...]) -> bytes | None:
+def extract_binary(octets: bytes, root: Part, path: tuple[int, ...]) -> bytes | None:
     """The decoded octets of a part (BINARY, BINARY.SIZE), or None when there is no such part.
 
     A multipart or message is given as it is; so is the whole message for the empty path.
@@ -82,7 +83,7 @@ def extract_binary(octets: bytes, structure: Structure, path: tuple[int, ...]) -
     Raises:
         UnknownTransferEncoding: RFC 3516 §4.3.
     """
-    part = find_part(structure.root, path)
+    part = find_part(root, path)
     if part is None:
         return None
     if not path:

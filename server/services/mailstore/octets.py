@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 
@@ -36,15 +37,25 @@ class MessageOctets:
 
         None stands for a message that is missing or damaged in the blob store; the blob store has logged it.
         """
-        for page in _pages(view, uids):
-            sources = await self._sources(view, page)
-            for source in sources:
-                try:
-                    octets = await self._read(view.account_id, source)
-                except Unavailable:
-                    yield source.uid, None
-                else:
-                    yield source.uid, octets
+        pages = _pages(view, uids)
+        ahead = asyncio.ensure_future(self._sources(view, pages[0])) if pages else None
+        try:
+            for place in range(len(pages)):
+                assert ahead is not None  # noqa: S101 - made above and below
+                sources = await ahead
+                # The next page's rows are read while this one is sent.
+                more = place + 1 < len(pages)
+                ahead = asyncio.ensure_future(self._sources(view, pages[place + 1])) if more else None
+                for source in sources:
+                    try:
+                        octets = await self._read(view.account_id, source)
+                    except Unavailable:
+                        yield source.uid, None
+                    else:
+                        yield source.uid, octets
+        finally:
+            if ahead is not None:
+                ahead.cancel()
 
     async def _sources(self, view: MailboxView, uids: Sequence[int]) -> list[Source]:
         return await self._database.read(

@@ -84,7 +84,7 @@ def test_text_html_and_files_nest_as_readers_expect() -> None:
         (3, "image/png"),
         (1, "application/pdf"),
     ]
-    assert extract_binary(octets, structure, (2,)) == b"\x00\xff"
+    assert extract_binary(octets, structure.root, (2,)) == b"\x00\xff"
 
 
 def test_sender_reply_to_and_thread_fields() -> None:
@@ -282,7 +282,7 @@ def test_any_file_name_and_content_comes_back(filename: str, data: bytes) -> Non
     _well_formed(octets)
     structure = parse_structure(octets)
     assert structure.root.children[1].filename == filename
-    assert extract_binary(octets, structure, (2,)) == data
+    assert extract_binary(octets, structure.root, (2,)) == data
 
 
 @given(

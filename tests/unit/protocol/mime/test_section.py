@@ -69,24 +69,24 @@ _T = SectionText
 def test_sections_of_the_tree_in_rfc_3501(
     path: tuple[int, ...], text: SectionText | None, expected: bytes | None
 ) -> None:
-    assert extract(_MESSAGE, _STRUCTURE, Section(path=path, text=text)) == expected
+    assert extract(_MESSAGE, _STRUCTURE.root, Section(path=path, text=text)) == expected
 
 
 def test_part_1_of_a_simple_message_is_its_body() -> None:
     octets = b"Subject: x\r\n\r\nbody"
     structure = parse_structure(octets)
-    assert extract(octets, structure, Section(path=(1,))) == b"body"
-    assert extract(octets, structure, Section(path=(1,), text=_T.MIME)) == b"Subject: x\r\n\r\n"
-    assert extract(octets, structure, Section(path=(2,))) is None
-    assert extract(octets, structure, Section(path=(1, 1))) is None
+    assert extract(octets, structure.root, Section(path=(1,))) == b"body"
+    assert extract(octets, structure.root, Section(path=(1,), text=_T.MIME)) == b"Subject: x\r\n\r\n"
+    assert extract(octets, structure.root, Section(path=(2,))) is None
+    assert extract(octets, structure.root, Section(path=(1, 1))) is None
 
 
 def test_a_message_inside_a_simple_message() -> None:
     octets = b"Content-Type: message/rfc822\r\n\r\n" + _PLAIN
     structure = parse_structure(octets)
-    assert extract(octets, structure, Section(path=(1,))) == _PLAIN
-    assert extract(octets, structure, Section(path=(1,), text=_T.HEADER)) == b"Subject: plain\r\n\r\n"
-    assert extract(octets, structure, Section(path=(1, 1))) == b"4.2.1"
+    assert extract(octets, structure.root, Section(path=(1,))) == _PLAIN
+    assert extract(octets, structure.root, Section(path=(1,), text=_T.HEADER)) == b"Subject: plain\r\n\r\n"
+    assert extract(octets, structure.root, Section(path=(1, 1))) == b"4.2.1"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_message_inside_a_simple_message() -> None:
 )
 def test_header_fields(path: tuple[int, ...], text: SectionText, expected: bytes | None) -> None:
     section = Section(path=path, text=text, names=frozenset((b"subject", b"none")))
-    assert extract(_MESSAGE, _STRUCTURE, section) == expected
+    assert extract(_MESSAGE, _STRUCTURE.root, section) == expected
 
 
 def test_partial() -> None:
@@ -112,16 +112,16 @@ def test_partial() -> None:
 
 def test_binary_undoes_the_transfer_encoding() -> None:
     """RFC 3516 §4.1, §4.3."""
-    assert extract_binary(_MESSAGE, _STRUCTURE, (2,)) == b"\x00\x01\x02"
-    assert extract_binary(_MESSAGE, _STRUCTURE, (3,)) == _INNER
-    assert extract_binary(_MESSAGE, _STRUCTURE, (9,)) is None
-    assert extract_binary(_MESSAGE, _STRUCTURE, ()) == _MESSAGE
+    assert extract_binary(_MESSAGE, _STRUCTURE.root, (2,)) == b"\x00\x01\x02"
+    assert extract_binary(_MESSAGE, _STRUCTURE.root, (3,)) == _INNER
+    assert extract_binary(_MESSAGE, _STRUCTURE.root, (9,)) is None
+    assert extract_binary(_MESSAGE, _STRUCTURE.root, ()) == _MESSAGE
     octets = b"Content-Transfer-Encoding: x-uuencode\r\n\r\nx"
     with pytest.raises(UnknownTransferEncoding):
-        extract_binary(octets, parse_structure(octets), (1,))
+        extract_binary(octets, parse_structure(octets).root, (1,))
 
 
 @given(st.lists(st.integers(0, 5), max_size=6), st.sampled_from([None, *SectionText]))
 def test_any_path_is_octets_or_none(path: list[int], text: SectionText | None) -> None:
-    found = extract(_MESSAGE, _STRUCTURE, Section(path=tuple(path), text=text))
+    found = extract(_MESSAGE, _STRUCTURE.root, Section(path=tuple(path), text=text))
     assert found is None or found.removesuffix(b"\r\n") in _MESSAGE
