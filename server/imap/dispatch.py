@@ -16,6 +16,7 @@ from server.imap.commands.fetch import do_fetch
 from server.imap.commands.greeting import do_capability, do_enable, do_id, do_logout, do_starttls
 from server.imap.commands.listing import do_list, do_lsub
 from server.imap.commands.mailboxes import do_create, do_delete, do_namespace, do_rename, do_status, do_subscribe
+from server.imap.commands.quota import do_get_quota, do_get_quota_root
 from server.imap.commands.search import do_search
 from server.imap.commands.select import do_close, do_expunge, do_select, do_unselect
 from server.imap.commands.store import do_copy, do_store
@@ -39,7 +40,9 @@ from server.protocol.imap.commands import (
     UidExpunge,
     Word,
 )
+from server.protocol.imap.create import Create
 from server.protocol.imap.listing import List
+from server.protocol.imap.quota import GetQuota, GetQuotaRoot
 from server.protocol.imap.search import Search
 from server.protocol.imap.select import Select
 from server.telemetry.log import get_logger
@@ -55,6 +58,7 @@ LEGAL: dict[str, frozenset[State]] = {
     **dict.fromkeys(("CAPABILITY", "NOOP", "LOGOUT", "ID"), _ANY),
     **dict.fromkeys(("STARTTLS", "LOGIN", "AUTHENTICATE"), _BEFORE),
     **dict.fromkeys(("SELECT", "EXAMINE", "CREATE", "DELETE", "RENAME", "SUBSCRIBE", "UNSUBSCRIBE"), _AFTER),
+    **dict.fromkeys(("GETQUOTA", "GETQUOTAROOT"), _AFTER),
     **dict.fromkeys(("LIST", "LSUB", "STATUS", "APPEND", "NAMESPACE", "ENABLE", "IDLE"), _AFTER),
     **dict.fromkeys(("CHECK", "CLOSE", "UNSELECT", "EXPUNGE", "FETCH", "STORE", "COPY", "MOVE", "SEARCH"), _OPEN),
     **dict.fromkeys(("UID FETCH", "UID STORE", "UID COPY", "UID MOVE", "UID SEARCH", "UID EXPUNGE"), _OPEN),
@@ -120,6 +124,12 @@ async def _run(session: Session, tagged: Tagged) -> Result | None:
             return await do_search(session, command, tagged.tag)
         case UidExpunge():
             return await do_expunge(session, command)
+        case Create():
+            return await do_create(session, command)
+        case GetQuota():
+            return await do_get_quota(session, command)
+        case GetQuotaRoot():
+            return await do_get_quota_root(session, command)
         case Id():
             return do_id(session)
         case Enable():
@@ -156,8 +166,6 @@ async def _word(session: Session, word: Word, tag: bytes) -> Result | None:
 
 async def _on_mailbox(session: Session, command: OnMailbox) -> Result:
     match command.verb:
-        case MailboxVerb.CREATE:
-            return await do_create(session, command.mailbox)
         case MailboxVerb.DELETE:
             return await do_delete(session, command.mailbox)
         case MailboxVerb.SUBSCRIBE:

@@ -8,12 +8,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from server.domain.errors import Unavailable
 from server.domain.flags import SEEN
 from server.domain.ids import ModSeq, Uid
+from server.imap.commands.details import DETAILS, format_detail
 from server.imap.commands.resync import send_vanished
 from server.imap.commands.store import BAD_NUMBER, GONE
 from server.imap.selected import SelectedMailbox
@@ -22,8 +25,9 @@ from server.protocol.imap.commands import Fetch
 from server.protocol.imap.dates import format_date_time
 from server.protocol.imap.fetch import BodySection, FetchAttribute, FetchItem
 from server.protocol.mime.section import extract, partial
-from server.protocol.mime.structure import Structure, parse_structure
+from server.protocol.mime.structure import Part, outline, parse_structure
 from server.services.mailstore.flags import FlagChange
+from server.services.mailstore.store import Details
 from server.telemetry.log import get_logger
 
 log = get_logger("imap")
@@ -33,7 +37,14 @@ INLINE_PARSE_OCTETS = 256 * 1024
 """Larger messages are taken apart in a worker thread: their structure takes more than a slice."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STORED = (FetchAttribute.ENVELOPE, FetchAttribute.BODY, FetchAttribute.BODYSTRUCTURE)
-_Rendered = tuple[bytes, bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What was read of a page's rows, by UID: ENVELOPE, BODY and BODYSTRUCTURE; ids, preview, date of saving."""
+
+    rendered: dict[int, tuple[bytes, bytes, bytes]]
+    details: dict[int, Details]
 
 
 async def do_fetch(session: Session, command: Fetch) -> Result:
@@ -62,12 +73,11 @@ async def do_fetch(session: Session, command: Fetch) -> Result:
     if not selected.read_only and any(not section.peek for section in sections):
         seen = await _set_seen(session, selected, [uid for _, uid in named])
     fetch = _Fetch(session, selected, items, seen)
-    for start in range(0, len(named), PAGE_MESSAGES):
-        page = named[start : start + PAGE_MESSAGES]
-        if sections:
-            await fetch.bodies(page)
-        else:
-            await fetch.rows(page)
+    if sections:
+        for start in range(0, len(named), PAGE_MESSAGES):
+            await fetch.bodies(named[start : start + PAGE_MESSAGES])
+    else:
+        await fetch.rows(named)
     if fetch.damaged:
         return no("Some messages can't be read now", b"SERVERBUG")
     return ok("FETCH completed", GONE if fetch.missing else b"")
@@ -109,89 +119,120 @@ class _Fetch:
         self._selected = selected
         self._items = items
         self._seen = seen
-        self._wants_rendered = any(item in _STORED for item in items)
+        self._stored = any(item in _STORED for item in items)
+        self._detailed = any(item in DETAILS for item in items)
+        self._parts_wanted = any(isinstance(item, BodySection) and item.section.path for item in items)
         self.missing = False
         self.damaged = False
 
-    async def rows(self, page: Sequence[tuple[int, Uid]]) -> None:
-        """Answer for a page of messages without opening them."""
-        rendered = await self._rendered(page)
-        lines: list[bytes] = []
-        for number, uid in page:
-            line = self._line(number, uid, rendered)
-            if line is None:
-                self.missing = True
-            else:
-                lines.append(self._selected.fetch_line(number, uid, line))
-        self._session.send(b"".join(lines))
-        await self._session.pace()
+    async def rows(self, named: Sequence[tuple[int, Uid]]) -> None:
+        """Answer without opening messages; the next page's rows are read while this one is written."""
+        pages = [named[start : start + PAGE_MESSAGES] for start in range(0, len(named), PAGE_MESSAGES)]
+        ahead = asyncio.ensure_future(self._read(pages[0])) if pages else None
+        try:
+            for place, page in enumerate(pages):
+                assert ahead is not None  # noqa: S101 - made above and below
+                stored = await ahead
+                ahead = asyncio.ensure_future(self._read(pages[place + 1])) if place + 1 < len(pages) else None
+                present, texts = self._texts(page, stored)
+                self.missing = self.missing or len(present) < len(page)
+                self._session.send(self._selected.fetch_lines(present, texts))
+                await self._session.pace()
+        finally:
+            if ahead is not None:
+                ahead.cancel()
 
     async def bodies(self, page: Sequence[tuple[int, Uid]]) -> None:
         """Answer for a page of messages with sections of their octets."""
-        rendered = await self._rendered(page)
+        stored = await self._read(page)
         numbers = {int(uid): number for number, uid in page}
         answered = 0
         async for uid, octets in self._session.mailstore.octets(self._selected.view, [uid for _, uid in page]):
-            line = self._line(numbers[uid], uid, rendered)
-            if line is None:
+            present, texts = self._texts([(numbers[uid], uid)], stored)
+            if not present:
                 continue
             answered += 1
             if octets is None:
                 self.damaged = True
                 continue
-            self._session.send(self._selected.fetch_head(numbers[uid], uid) + b" (" + b" ".join(line))
-            await self._sections(octets, first=not line)
+            if uid in self._seen:
+                self._selected.told(uid)
+            self._session.send(self._selected.fetch_head(numbers[uid], uid) + b" (" + texts[0])
+            await self._sections(octets, first=not texts[0])
             self._session.send(b")\r\n")
             await self._session.pace()
         self.missing = self.missing or answered < len(page)
 
-    async def _rendered(self, page: Sequence[tuple[int, Uid]]) -> dict[int, _Rendered]:
-        if not self._wants_rendered:
-            return {}
-        return await self._session.mailstore.rendered(self._selected.view, [uid for _, uid in page])
+    async def _read(self, page: Sequence[tuple[int, Uid]]) -> _Stored:
+        """What the items need of a page's rows."""
+        mailstore, view = self._session.mailstore, self._selected.view
+        uids = [uid for _, uid in page]
+        return _Stored(
+            rendered=await mailstore.rendered(view, uids) if self._stored else {},
+            details=await mailstore.details(view, uids) if self._detailed else {},
+        )
 
-    def _line(self, number: int, uid: int, rendered: dict[int, _Rendered]) -> list[bytes] | None:
-        """The items that need no octets, in the order asked for; None when the message is gone."""
+    def _texts(self, page: Sequence[tuple[int, Uid]], stored: _Stored) -> tuple[Sequence[tuple[int, Uid]], list[bytes]]:
+        """The messages of a page that exist, and of each the items that need no octets, in the order asked for.
+
+        Made column by column: a listing of a whole mailbox spends its time here.
+        """
+        if self._stored:
+            page = [pair for pair in page if pair[1] in stored.rendered]
+        if self._detailed:
+            page = [pair for pair in page if pair[1] in stored.details]
+        page, places = self._selected.places(page)
+        columns = [self._column(item, page, places, stored) for item in self._columns(page)]
+        if not columns:
+            return page, [b""] * len(page)
+        form = b" ".join(label for label, _ in columns)
+        return page, [form % values for values in zip(*(column for _, column in columns), strict=True)]
+
+    def _columns(self, page: Sequence[tuple[int, Uid]]) -> list[FetchAttribute]:
+        """The items without sections; with what a client must learn of messages that became \\Seen."""
+        items = [item for item in self._items if isinstance(item, FetchAttribute)]
+        if self._seen and any(uid in self._seen for _, uid in page):
+            if FetchAttribute.FLAGS not in items:
+                items.append(FetchAttribute.FLAGS)
+            if self._session.modes.condstore and FetchAttribute.MODSEQ not in items:
+                items.append(FetchAttribute.MODSEQ)
+        return items
+
+    def _column(
+        self,
+        item: FetchAttribute,
+        page: Sequence[tuple[int, Uid]],
+        places: Sequence[int],
+        stored: _Stored,
+    ) -> tuple[bytes, Sequence[object]]:
+        """An item's form, and its value for each message of the page."""
         view = self._selected.view
-        uids = view.uids
-        # Mostly session and view number alike; a search is for the rest.
-        place = number - 1 if number <= len(uids) and uids[number - 1] == uid else view.index(uid)
-        stored = rendered.get(uid)
-        if place is None or (self._wants_rendered and stored is None):
-            return None
-        parts: list[bytes] = []
-        for item in self._items:
-            match item:
-                case FetchAttribute.UID:
-                    parts.append(b"UID %d" % uid)
-                case FetchAttribute.FLAGS:
-                    parts.append(b"FLAGS " + self._selected.flags_at(place, uid))
-                case FetchAttribute.INTERNALDATE:
-                    instant = _EPOCH + timedelta(microseconds=view.internal_dates_us[place])
-                    parts.append(b"INTERNALDATE " + format_date_time(instant))
-                case FetchAttribute.SIZE:
-                    parts.append(b"RFC822.SIZE %d" % view.sizes[place])
-                case FetchAttribute.MODSEQ:
-                    parts.append(b"MODSEQ (%d)" % view.modseqs[place])
-                case FetchAttribute.ENVELOPE | FetchAttribute.BODY | FetchAttribute.BODYSTRUCTURE:
-                    assert stored is not None  # noqa: S101 - checked above
-                    parts.append(b"%s %s" % (item.value.encode("ascii"), stored[_STORED.index(item)]))
-                case BodySection():
-                    pass
-        if uid in self._seen:
-            self._selected.told(uid)
-            if FetchAttribute.FLAGS not in self._items:
-                parts.append(b"FLAGS " + self._selected.flags_at(place, uid))
-            if self._session.modes.condstore and FetchAttribute.MODSEQ not in self._items:
-                parts.append(b"MODSEQ (%d)" % view.modseqs[place])
-        return parts
+        match item:
+            case FetchAttribute.UID:
+                return b"UID %d", [uid for _, uid in page]
+            case FetchAttribute.FLAGS:
+                return b"FLAGS %b", self._selected.flags_column(places)
+            case FetchAttribute.INTERNALDATE:
+                dates = view.internal_dates_us
+                return b"INTERNALDATE %b", [
+                    format_date_time(_EPOCH + timedelta(microseconds=dates[place])) for place in places
+                ]
+            case FetchAttribute.SIZE:
+                return b"RFC822.SIZE %d", [view.sizes[place] for place in places]
+            case FetchAttribute.MODSEQ:
+                return b"MODSEQ (%d)", [view.modseqs[place] for place in places]
+            case FetchAttribute.ENVELOPE | FetchAttribute.BODY | FetchAttribute.BODYSTRUCTURE:
+                column = _STORED.index(item)
+                return item.value.encode("ascii") + b" %b", [stored.rendered[uid][column] for _, uid in page]
+            case _:
+                return b"%b", [format_detail(item, stored.details[uid]) for _, uid in page]
 
     async def _sections(self, octets: bytes, *, first: bool) -> None:
-        structure = await self._structure(octets)
+        root = await self._root(octets)
         for item in self._items:
             if not isinstance(item, BodySection):
                 continue
-            data = extract(octets, structure, item.section)
+            data = extract(octets, root, item.section)
             label = item.label if first else b" " + item.label
             first = False
             if item.partial is not None:
@@ -207,7 +248,9 @@ class _Fetch:
             else:
                 self._session.send(data)
 
-    async def _structure(self, octets: bytes) -> Structure:
+    async def _root(self, octets: bytes) -> Part:
+        if not self._parts_wanted:
+            return outline(octets)
         if len(octets) <= INLINE_PARSE_OCTETS:
-            return parse_structure(octets)
-        return await self._session.mailstore.worker.run(lambda: parse_structure(octets))
+            return parse_structure(octets).root
+        return (await self._session.mailstore.worker.run(lambda: parse_structure(octets))).root

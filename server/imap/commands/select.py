@@ -29,6 +29,7 @@ async def do_select(session: Session, command: Select) -> Result:
     session.send(b"* OK [UIDVALIDITY %d] UIDs valid\r\n" % mailbox.uidvalidity)
     session.send(b"* OK [UIDNEXT %d] Predicted next UID\r\n" % mailbox.uidnext)
     session.send(b"* OK [HIGHESTMODSEQ %d] Highest modseq\r\n" % mailbox.modseq)
+    session.send(b"* OK [MAILBOXID (%s)] Its id\r\n" % mailbox.id.encode("ascii"))
     session.send(selected.permanent_flags_line())
     if command.qresync is not None and command.qresync.uidvalidity == mailbox.uidvalidity:
         await resynchronise(session, selected, command.qresync)

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from server.protocol.imap.create import Create
 from server.protocol.imap.fetch import ANY_CHANGE, FetchItem, FetchModifiers
 from server.protocol.imap.flags import FlagSet
 from server.protocol.imap.listing import List, StatusItem
+from server.protocol.imap.quota import GetQuota, GetQuotaRoot
 from server.protocol.imap.search import Search
 from server.protocol.imap.select import Select
 from server.protocol.imap.sequence import SequenceSet
@@ -32,7 +34,6 @@ class Word(StrEnum):
 class MailboxVerb(StrEnum):
     """Commands whose one argument is a mailbox."""
 
-    CREATE = "CREATE"
     DELETE = "DELETE"
     SUBSCRIBE = "SUBSCRIBE"
     UNSUBSCRIBE = "UNSUBSCRIBE"
@@ -156,6 +157,9 @@ Command = (
     | UidExpunge
     | Id
     | Enable
+    | Create
+    | GetQuota
+    | GetQuotaRoot
 )
 
 

@@ -31,6 +31,10 @@ class FetchAttribute(StrEnum):
     BODY = "BODY"
     BODYSTRUCTURE = "BODYSTRUCTURE"
     MODSEQ = "MODSEQ"
+    EMAILID = "EMAILID"
+    THREADID = "THREADID"
+    SAVEDATE = "SAVEDATE"
+    PREVIEW = "PREVIEW"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,11 @@ def _item(cursor: Cursor) -> FetchItem:
     name = cursor.matched(_NAME, "a fetch item").upper()
     if name in (b"BODY", b"BODY.PEEK") and cursor.take_if(b"["):
         return _section(cursor, peek=name == b"BODY.PEEK")
+    if name == b"PREVIEW" and cursor.take_if(b" ("):
+        # LAZY allows a server not to compute it now (RFC 8970 §4.1); ours is there always.
+        if cursor.keyword() != b"LAZY":
+            raise ImapSyntaxError("unknown preview modifier")
+        cursor.expect(b")")
     try:
         return _SIMPLE[name]
     except KeyError:

@@ -41,11 +41,12 @@ class ListSelect(StrEnum):
 
 
 class ListReturn(StrEnum):
-    """return-option (RFC 5258 §3.2, RFC 6154 §2)."""
+    """return-option (RFC 5258 §3.2, RFC 6154 §2, RFC 8440 §3)."""
 
     SUBSCRIBED = "SUBSCRIBED"
     CHILDREN = "CHILDREN"
     SPECIAL_USE = "SPECIAL-USE"
+    MYRIGHTS = "MYRIGHTS"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,15 +28,17 @@ from server.protocol.imap.commands import (
     UidExpunge,
     Word,
 )
+from server.protocol.imap.create import parse_create
 from server.protocol.imap.cursor import LITERAL, TAG, Cursor, ImapSyntaxError
 from server.protocol.imap.dates import parse_date_time
 from server.protocol.imap.fetch import parse_fetch_items, parse_fetch_modifiers
 from server.protocol.imap.flags import FlagSet, parse_flag_list, parse_flags
 from server.protocol.imap.listing import parse_list, parse_lsub, parse_status_items
+from server.protocol.imap.names import parse_mailbox
+from server.protocol.imap.quota import parse_get_quota, parse_get_quota_root
 from server.protocol.imap.search import parse_search
 from server.protocol.imap.select import parse_select
 from server.protocol.imap.sequence import SequenceSet, parse_sequence_set
-from server.protocol.imap.utf7 import decode_utf7
 
 ID_FIELDS_MAX = 30
 ENABLE_MAX = 30
@@ -51,17 +53,18 @@ class CommandSyntaxError(ImapSyntaxError):
         self.name = name
 
 
-def parse_command(text: bytes) -> Tagged:
+def parse_command(text: bytes, *, utf8: bool = False) -> Tagged:
     """Parse a complete command.
 
     Args:
         text: All octets of the command, literals in place, without the final CRLF.
+        utf8: Whether the client has switched UTF-8 on: names are not modified UTF-7 then.
 
     Raises:
         CommandSyntaxError: Outside the grammar, with the tag to answer to ("*" when it has none).
         BadCharset: From SEARCH.
     """
-    cursor = Cursor(text)
+    cursor = Cursor(text, utf8=utf8)
     tag, name = _head(cursor)
     try:
         parse = _PARSERS.get(name)
@@ -74,7 +77,7 @@ def parse_command(text: bytes) -> Tagged:
     return Tagged(tag, name, command)
 
 
-def parse_append(text: bytes) -> tuple[bytes, Append] | None:
+def parse_append(text: bytes, *, utf8: bool = False) -> tuple[bytes, Append] | None:
     """Parse an APPEND up to the announcement of its message, `{n}CRLF` included.
 
     Returns:
@@ -85,7 +88,7 @@ def parse_append(text: bytes) -> tuple[bytes, Append] | None:
 
     RFC 9051 §6.3.12: append = "APPEND" SP mailbox [SP flag-list] [SP date-time] SP literal
     """
-    cursor = Cursor(text)
+    cursor = Cursor(text, utf8=utf8)
     try:
         tag, name = _head(cursor)
     except CommandSyntaxError:
@@ -96,7 +99,7 @@ def parse_append(text: bytes) -> tuple[bytes, Append] | None:
         cursor.space()
         if LITERAL.fullmatch(text, cursor.pos):
             return None
-        mailbox = _mailbox(cursor)
+        mailbox = parse_mailbox(cursor)
         cursor.space()
         flags = FlagSet()
         if cursor.peek() == b"(":
@@ -136,21 +139,10 @@ def _head(cursor: Cursor) -> tuple[bytes, str]:
     return tag, name
 
 
-def _mailbox(cursor: Cursor) -> str:
-    """mailbox = "INBOX" / astring; modified UTF-7, or UTF-8 from clients that send it unasked"""
-    data = cursor.astring()
-    if data.isascii():
-        return decode_utf7(data)
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise ImapSyntaxError("mailbox name is not text") from None
-
-
 def _on_mailbox(verb: MailboxVerb) -> Callable[[Cursor], Command]:
     def parse(cursor: Cursor) -> Command:
         cursor.space()
-        return OnMailbox(verb, _mailbox(cursor))
+        return OnMailbox(verb, parse_mailbox(cursor))
 
     return parse
 
@@ -158,7 +150,7 @@ def _on_mailbox(verb: MailboxVerb) -> Callable[[Cursor], Command]:
 def _select(*, read_only: bool) -> Callable[[Cursor], Command]:
     def parse(cursor: Cursor) -> Command:
         cursor.space()
-        mailbox = _mailbox(cursor)
+        mailbox = parse_mailbox(cursor)
         return parse_select(cursor, mailbox, read_only=read_only)
 
     return parse
@@ -189,15 +181,15 @@ def _authenticate(cursor: Cursor) -> Command:
 
 def _rename(cursor: Cursor) -> Command:
     cursor.space()
-    mailbox = _mailbox(cursor)
+    mailbox = parse_mailbox(cursor)
     cursor.space()
-    return Rename(mailbox, _mailbox(cursor))
+    return Rename(mailbox, parse_mailbox(cursor))
 
 
 def _status(cursor: Cursor) -> Command:
     """status = "STATUS" SP mailbox SP "(" status-att *(SP status-att) ")" """
     cursor.space()
-    mailbox = _mailbox(cursor)
+    mailbox = parse_mailbox(cursor)
     cursor.space()
     return Status(mailbox, parse_status_items(cursor))
 
@@ -248,7 +240,7 @@ def _copy(*, move: bool, uid: bool) -> Callable[[Cursor], Command]:
     def parse(cursor: Cursor) -> Command:
         numbers = _numbers(cursor)
         cursor.space()
-        return Copy(numbers, _mailbox(cursor), move, uid)
+        return Copy(numbers, parse_mailbox(cursor), move, uid)
 
     return parse
 
@@ -296,6 +288,9 @@ _PARSERS: dict[str, Callable[[Cursor], Command]] = {
     **{verb.value: _on_mailbox(verb) for verb in MailboxVerb},
     "SELECT": _select(read_only=False),
     "EXAMINE": _select(read_only=True),
+    "CREATE": parse_create,
+    "GETQUOTA": parse_get_quota,
+    "GETQUOTAROOT": parse_get_quota_root,
     "LOGIN": _login,
     "AUTHENTICATE": _authenticate,
     "RENAME": _rename,

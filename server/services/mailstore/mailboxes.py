@@ -16,7 +16,8 @@ from server.domain.mailbox import DELIMITER, Mailbox
 from server.domain.message import SpecialUse
 from server.services.mailstore.copy_move import copy_in, expunge_states
 from server.store import counters
-from server.store.repositories import mailboxes, messages
+from server.store.repositories import grants, mailboxes, messages
+from server.store.repositories.grants import Grant
 from server.store.transaction import Transaction
 
 NAME_OCTETS_MAX = 255
@@ -24,6 +25,8 @@ LEVELS_MAX = 20
 MAILBOXES_MAX = 5000
 """Mailboxes of one account: a LIST of all stays a few milliseconds."""
 INBOX = "INBOX"
+RESERVED = "Other Users"
+"""The first level of names of others' mailboxes (RFC 2342 §5)."""
 _REFUSED = frozenset("*%\\\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Wildcards of LIST, the backslash, and controls that make a name look like another."""
 EVERY_UID = range(1, 2**32)
@@ -72,14 +75,21 @@ async def find_in(tx: Transaction, account_id: AccountId, name: str) -> Mailbox:
     return found
 
 
-async def create_in(tx: Transaction, account_id: AccountId, name: str) -> Mailbox:
+async def create_in(tx: Transaction, account_id: AccountId, name: str, role: SpecialUse | None = None) -> Mailbox:
     """Create a mailbox and those above it that are missing (RFC 9051 §6.3.4); a trailing delimiter means nothing.
+
+    What is made inherits the grants of the nearest mailbox above it (RFC 4314 §4, "CREATE").
+
+    Args:
+        role: Its use (RFC 6154 §3); the mailbox that had it keeps its messages and loses the role.
 
     Raises:
         InvalidInput: Not a possible name, or too many mailboxes.
         Conflict: It exists.
     """
     name = normalise_name(name.removesuffix(DELIMITER))
+    if name.split(DELIMITER)[0] == RESERVED:
+        raise InvalidInput("this name is for mailboxes of others")
     have = {mailbox.name: mailbox for mailbox in await mailboxes.list_all(tx, account_id)}
     if name in have:
         raise Conflict("the mailbox exists already")
@@ -89,8 +99,16 @@ async def create_in(tx: Transaction, account_id: AccountId, name: str) -> Mailbo
     if len(have) + len(missing) > MAILBOXES_MAX:
         raise InvalidInput("the account has too many mailboxes", code="limit")
     modseq = await counters.next_modseq(tx, account_id)
-    made = [await _insert(tx, account_id, above, None, modseq, subscribed=False) for above in missing]
-    return made[-1]
+    if role is not None:
+        await mailboxes.clear_role(tx, account_id, role, modseq)
+    inherited = await _inherited(tx, account_id, levels, have)
+    for above in missing:
+        made = await _insert(
+            tx, account_id, above, role if above == name else None, modseq, subscribed=role is not None
+        )
+        for grant in inherited:
+            await grants.put(tx, account_id, made.id, grant.identifier, grant.rights)
+    return made
 
 
 async def delete_in(tx: Transaction, account_id: AccountId, name: str) -> None:
@@ -104,6 +122,7 @@ async def delete_in(tx: Transaction, account_id: AccountId, name: str) -> None:
         raise Forbidden("this mailbox can't be deleted")
     states = await messages.states(tx, account_id, mailbox.id, EVERY_UID)
     await expunge_states(tx, account_id, mailbox.id, states)
+    await grants.remove_all(tx, account_id, mailbox.id)
     modseq = await counters.next_modseq(tx, account_id)
     await mailboxes.mark_deleted(tx, account_id, mailbox.id, modseq)
 
@@ -122,6 +141,8 @@ async def rename_in(tx: Transaction, account_id: AccountId, name: str, to: str) 
         raise NotFound("no such mailbox")
     if to in have:
         raise Conflict("the mailbox exists already")
+    if to.split(DELIMITER)[0] == RESERVED:
+        raise InvalidInput("this name is for mailboxes of others")
     if name == INBOX:
         await _rename_inbox(tx, account_id, have[INBOX], to)
         return
@@ -141,6 +162,17 @@ async def subscribe_in(tx: Transaction, account_id: AccountId, name: str, *, sub
     """Raises NotFound when there is no such mailbox."""
     mailbox = await find_in(tx, account_id, name)
     await mailboxes.subscribe(tx, account_id, mailbox.id, subscribed=subscribed)
+
+
+async def _inherited(
+    tx: Transaction, account_id: AccountId, levels: list[str], have: dict[str, Mailbox]
+) -> list[Grant]:
+    """The grants of the nearest mailbox above a new one."""
+    for depth in range(len(levels) - 1, 0, -1):
+        above = have.get(DELIMITER.join(levels[:depth]))
+        if above is not None:
+            return await grants.of_mailbox(tx, account_id, above.id)
+    return []
 
 
 async def _rename_inbox(tx: Transaction, account_id: AccountId, inbox: Mailbox, to: str) -> None:

@@ -15,7 +15,7 @@ from server.domain.ids import AccountId, MailboxId, ModSeq, Uid
 from server.domain.mailbox import Mailbox
 from server.domain.message import CONTENT_RAM_MAX, Content, Rendered, SpecialUse, Stored
 from server.domain.ports import BlobStore, Clock, ContentWriter, Notifier, Worker
-from server.protocol.imap.search import SearchKey
+from server.protocol.imap.search_keys import SearchKey
 from server.protocol.mime.render import render
 from server.services.mailstore import mailboxes as boxes
 from server.services.mailstore.access import Access
@@ -24,13 +24,15 @@ from server.services.mailstore.copy_move import Copied, Expunged, copy_in, expun
 from server.services.mailstore.flags import FlagChange, FlagsStored, format_stored_keywords, store_flags_in
 from server.services.mailstore.octets import MessageOctets
 from server.services.mailstore.quota import Quota, quota_in
-from server.services.mailstore.search import SearchScope, search
+from server.services.mailstore.search import Searcher, SearchScope, TextIndex
 from server.services.mailstore.sync import Follower, MailboxView, OpenMailboxes
 from server.store.database import Database
 from server.store.errors import StoreReadOnly, UniqueViolation
 from server.store.repositories import mailboxes as mailbox_rows
 from server.store.repositories import message_details, messages
 from server.store.repositories.message_details import Details
+from server.store.repositories.messages import SearchRow
+from server.store.times import to_us
 from server.store.transaction import Transaction, Unit
 from server.telemetry.log import get_logger
 
@@ -44,7 +46,14 @@ class MailStore:
     """Use cases on mailboxes and messages."""
 
     def __init__(
-        self, *, database: Database, blobs: BlobStore, notifier: Notifier, clock: Clock, worker: Worker
+        self,
+        *,
+        database: Database,
+        blobs: BlobStore,
+        notifier: Notifier,
+        clock: Clock,
+        worker: Worker,
+        index: TextIndex | None = None,
     ) -> None:
         self._database = database
         self._blobs = blobs
@@ -53,6 +62,7 @@ class MailStore:
         self.access = Access(database)
         self._octets = MessageOctets(database, blobs)
         self._open = OpenMailboxes(database, notifier, clock)
+        self._searcher = Searcher(reader=self, worker=worker, index=index, now_us=lambda: to_us(clock.now()))
 
     # Mailboxes.
 
@@ -272,10 +282,10 @@ class MailStore:
             "mailstore.rendered", lambda tx: messages.rendered(tx, view.account_id, view.mailbox_id, uids)
         )
 
-    async def texts(self, view: MailboxView, uids: Sequence[int]) -> dict[int, tuple[bytes, str]]:
-        """ENVELOPE and subject by UID; ask for a page at a time."""
+    async def search_rows(self, view: MailboxView, uids: Sequence[int]) -> dict[int, SearchRow]:
+        """What searches ask of rows, by UID; ask for a page at a time."""
         return await self._database.read(
-            "mailstore.texts", lambda tx: messages.texts(tx, view.account_id, view.mailbox_id, uids)
+            "mailstore.search_rows", lambda tx: messages.search_rows(tx, view.account_id, view.mailbox_id, uids)
         )
 
     def octets(self, view: MailboxView, uids: Sequence[int]) -> AsyncIterator[tuple[Uid, bytes | None]]:
@@ -286,7 +296,7 @@ class MailStore:
         self, scope: SearchScope, key: SearchKey, pace: Callable[[], Awaitable[None]]
     ) -> list[tuple[int, int]]:
         """Sequence number and UID of the messages that match; `pace` is awaited after each slice of work."""
-        return await search(self, self.worker, scope, key, pace)
+        return await self._searcher.search(scope, key, pace)
 
     async def _rendered(self, content: Content) -> Rendered:
         if content.data is not None and content.size_octets <= CONTENT_RAM_MAX // 8:

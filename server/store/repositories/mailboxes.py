@@ -37,6 +37,7 @@ _INSERT = prepared_insert(t)
 _ALL = prepared(select(t).where(*_OWN).order_by(t.c.name))
 _BY_ID = prepared(select(t).where(t.c.id == bindparam("b_id"), *_OWN))
 _BY_NAME = prepared(select(t).where(t.c.name == bindparam("b_name"), *_OWN))
+_BY_ROLE = prepared(select(t).where(t.c.role == bindparam("b_role"), *_OWN))
 _TAKE_BY_ID = prepared(
     update(t).where(t.c.id == bindparam("b_id"), *_OWN).values(**_GROW).returning(t.c.id, t.c.uidnext),
     beside_inserts=True,
@@ -63,6 +64,9 @@ _DELETE = prepared(
     update(t)
     .where(t.c.id == bindparam("b_id"), *_OWN)
     .values(name=bindparam("b_name"), role=None, deleted_at=bindparam("b_now"), modseq=bindparam("b_modseq"))
+)
+_CLEAR_ROLE = prepared(
+    update(t).where(t.c.role == bindparam("b_role"), *_OWN).values(role=None, modseq=bindparam("b_modseq"))
 )
 _CLAIM_RECENT = prepared(
     update(t)
@@ -108,6 +112,11 @@ async def get(tx: Transaction, account_id: AccountId, mailbox_id: MailboxId) -> 
 async def by_name(tx: Transaction, account_id: AccountId, name: str) -> Mailbox | None:
     row = await tx.fetch_one(_BY_NAME, {"b_account": account_id, "b_name": name})
     return None if row is None else mailbox_from_row(row)
+
+
+async def by_role(tx: Transaction, account_id: AccountId, role: SpecialUse) -> Mailbox | None:
+    row = await tx.fetch_one(_BY_ROLE, {"b_account": account_id, "b_role": role.value})
+    return None if row is None else _mailbox(row)
 
 
 async def take_uids(
@@ -180,6 +189,11 @@ async def rename(
 
 async def subscribe(tx: Transaction, account_id: AccountId, mailbox_id: MailboxId, *, subscribed: bool) -> None:
     await tx.execute(_SUBSCRIBE, {"b_account": account_id, "b_id": mailbox_id, "b_subscribed": int(subscribed)})
+
+
+async def clear_role(tx: Transaction, account_id: AccountId, role: SpecialUse, modseq: ModSeq) -> None:
+    """Take a role from the mailbox that has it."""
+    await tx.execute(_CLEAR_ROLE, {"b_account": account_id, "b_role": role.value, "b_modseq": modseq})
 
 
 async def mark_deleted(tx: Transaction, account_id: AccountId, mailbox_id: MailboxId, modseq: ModSeq) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 from sqlalchemy import BigInteger, bindparam, func, or_, select, update
 
@@ -61,8 +61,10 @@ _LOAD = prepared(
 _CHANGES = prepared(
     select(*_VIEW, m.c.expunged_at).where(*_IN_MAILBOX, m.c.modseq > bindparam("b_since")).order_by(m.c.uid)
 )
-_DELETED_COUNT = prepared(
-    select(func.count()).select_from(m).where(*_IN_MAILBOX, _LIVE, m.c.flags.op("&")(DELETED) != 0)
+_DELETED = prepared(
+    select(func.count(), func.coalesce(func.sum(m.c.size_octets), 0))
+    .select_from(m)
+    .where(*_IN_MAILBOX, _LIVE, m.c.flags.op("&")(DELETED) != 0)
 )
 _VANISHED = prepared(
     select(m.c.uid)
@@ -85,8 +87,11 @@ _RENDERED = prepared(
     .where(*_BETWEEN)
     .order_by(m.c.uid)
 )
-_TEXTS = prepared(
-    select(m.c.uid, e.c.envelope, e.c.subject).join(e, e.c.id == m.c.email_id).where(*_BETWEEN).order_by(m.c.uid)
+_SEARCH_ROWS = prepared(
+    select(m.c.uid, e.c.envelope, e.c.subject, m.c.saved_at, m.c.email_id, e.c.thread_id)
+    .join(e, e.c.id == m.c.email_id)
+    .where(*_BETWEEN)
+    .order_by(m.c.uid)
 )
 _SOURCES = prepared(
     select(
@@ -144,6 +149,16 @@ class Traced:
     message_id_header: str | None
     tenant_id: TenantId
     mailbox_name: str
+
+
+class SearchRow(NamedTuple):
+    """What searches ask of a message's row: ENVELOPE as stored, decoded subject, when it came into the mailbox."""
+
+    envelope: bytes
+    subject: str
+    saved_at_us: int
+    email_id: str
+    thread_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,10 +270,10 @@ async def changes(tx: Transaction, account_id: AccountId, mailbox_id: MailboxId,
     return await tx.fetch(_CHANGES, {"b_account": account_id, "b_mailbox": mailbox_id, "b_since": since})
 
 
-async def deleted_count(tx: Transaction, account_id: AccountId, mailbox_id: MailboxId) -> int:
-    """How many messages are marked \\Deleted."""
-    row = await tx.fetch_one(_DELETED_COUNT, {"b_account": account_id, "b_mailbox": mailbox_id})
-    return 0 if row is None else cast(int, row[0])
+async def deleted(tx: Transaction, account_id: AccountId, mailbox_id: MailboxId) -> tuple[int, int]:
+    """How many messages are marked \\Deleted, and their octets."""
+    row = await tx.fetch_one(_DELETED, {"b_account": account_id, "b_mailbox": mailbox_id})
+    return (0, 0) if row is None else (int(cast(int, row[0])), int(cast(int, row[1])))
 
 
 async def vanished(tx: Transaction, account_id: AccountId, mailbox_id: MailboxId, since: ModSeq) -> list[int]:
@@ -281,7 +296,7 @@ async def states(
     """The messages with these UIDs (ascending) that exist, by UID."""
     wanted = _members(uids)
     found: list[MessageState] = []
-    for first, last in _ranges(uids):
+    for first, last in ascending_ranges(uids):
         rows = await tx.fetch(_STATES, _between(account_id, mailbox_id, first, last))
         found += [_state(row) for row in rows if cast(int, row[0]) in wanted]
     return found
@@ -293,23 +308,30 @@ async def rendered(
     """ENVELOPE, BODY and BODYSTRUCTURE as stored, by UID."""
     wanted = _members(uids)
     found: dict[int, tuple[bytes, bytes, bytes]] = {}
-    for first, last in _ranges(uids):
+    for first, last in ascending_ranges(uids):
         for row in await tx.fetch(_RENDERED, _between(account_id, mailbox_id, first, last)):
             if cast(int, row[0]) in wanted:
                 found[cast("int", row[0])] = (cast(bytes, row[1]), cast(bytes, row[2]), cast(bytes, row[3]))
     return found
 
 
-async def texts(
+async def search_rows(
     tx: Transaction, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int]
-) -> dict[int, tuple[bytes, str]]:
-    """ENVELOPE as stored and the decoded subject, by UID."""
+) -> dict[int, SearchRow]:
+    """What searches ask of rows, by UID."""
     wanted = _members(uids)
-    found: dict[int, tuple[bytes, str]] = {}
-    for first, last in _ranges(uids):
-        for row in await tx.fetch(_TEXTS, _between(account_id, mailbox_id, first, last)):
-            if cast(int, row[0]) in wanted:
-                found[cast("int", row[0])] = (cast(bytes, row[1]), cast(str, row[2]))
+    found: dict[int, SearchRow] = {}
+    for first, last in ascending_ranges(uids):
+        for row in await tx.fetch(_SEARCH_ROWS, _between(account_id, mailbox_id, first, last)):
+            uid = cast(int, row[0])
+            if uid in wanted:
+                found[uid] = SearchRow(
+                    cast(bytes, row[1]),
+                    cast(str, row[2]),
+                    cast(int, row[3]),
+                    cast(str, row[4]),
+                    cast("str | None", row[5]),
+                )
     return found
 
 
@@ -317,7 +339,7 @@ async def sources(tx: Transaction, account_id: AccountId, mailbox_id: MailboxId,
     """Where the octets of the messages are, octets in rows included: ask for few at a time."""
     wanted = _members(uids)
     found: list[Source] = []
-    for first, last in _ranges(uids):
+    for first, last in ascending_ranges(uids):
         rows = await tx.fetch(_SOURCES, _between(account_id, mailbox_id, first, last))
         found += [_source(row) for row in rows if cast(int, row[0]) in wanted]
     return found
@@ -327,7 +349,7 @@ async def traced(tx: Transaction, account_id: AccountId, mailbox_id: MailboxId, 
     """Those of the messages that have a trace."""
     wanted = _members(uids)
     found: list[Traced] = []
-    for first, last in _ranges(uids):
+    for first, last in ascending_ranges(uids):
         rows = await tx.fetch(_TRACES, _between(account_id, mailbox_id, first, last))
         found += [_traced(row) for row in rows if cast(int, row[0]) in wanted]
     return found
@@ -383,7 +405,7 @@ def _members(uids: Sequence[int]) -> Container[int]:
     return uids if isinstance(uids, range) else set(uids)
 
 
-def _ranges(uids: Sequence[int]) -> list[tuple[int, int]]:
+def ascending_ranges(uids: Sequence[int]) -> list[tuple[int, int]]:
     """Ranges that cover the UIDs: exact while they are few, else one over all."""
     if isinstance(uids, range):
         return [(uids[0], uids[-1])] if uids else []

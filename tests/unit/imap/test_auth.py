@@ -148,7 +148,7 @@ async def test_sessions_of_an_account_are_limited(tmp_path: Path) -> None:
 async def test_id_namespace_enable_logout(edge: ImapEdge) -> None:
     client = await edge.login()
     assert await client.ok(b'ID ("name" "x")') == [b'* ID ("name" "MaiRust")']
-    assert await client.ok(b"NAMESPACE") == [b'* NAMESPACE (("" "/")) NIL NIL']
+    assert await client.ok(b"NAMESPACE") == [b'* NAMESPACE (("" "/")) (("Other Users/" "/")) NIL']
     assert await client.ok(b"ENABLE X-UNKNOWN CONDSTORE") == [b"* ENABLED CONDSTORE"]
     assert await client.ask(b"LOGOUT") == [b"* BYE Logging out", b"t5 OK LOGOUT completed"]
     assert await client.rest() == b""

@@ -28,6 +28,7 @@ from server.protocol.imap.commands import (
     UidExpunge,
     Word,
 )
+from server.protocol.imap.create import Create
 from server.protocol.imap.fetch import FetchAttribute
 from server.protocol.imap.flags import FlagSet
 from server.protocol.imap.listing import List, ListReturn, ListSelect, StatusItem
@@ -52,9 +53,9 @@ ONE = SequenceSet(((1, 1),))
         (b"AUTHENTICATE PLAIN =", "AUTHENTICATE", Authenticate("PLAIN", b"=")),
         (b"SELECT INBOX", "SELECT", Select("INBOX", read_only=False)),
         (b'EXAMINE "a b"', "EXAMINE", Select("a b", read_only=True)),
-        (b"CREATE Entw&APw-rfe", "CREATE", OnMailbox(MailboxVerb.CREATE, "Entwürfe")),
+        (b"CREATE Entw&APw-rfe", "CREATE", Create("Entwürfe")),
         ("CREATE Entwürfe".encode(), "CREATE", None),
-        ('CREATE "Entwürfe"'.encode(), "CREATE", OnMailbox(MailboxVerb.CREATE, "Entwürfe")),
+        ('CREATE "Entwürfe"'.encode(), "CREATE", Create("Entwürfe")),
         (b"DELETE [x]", "DELETE", OnMailbox(MailboxVerb.DELETE, "[x]")),
         (b"RENAME a b", "RENAME", Rename("a", "b")),
         (b'LSUB "" %', "LSUB", Lsub(List("", ("%",)))),

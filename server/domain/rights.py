@@ -1,0 +1,50 @@
+"""Rights on a mailbox (RFC 4314 §2.1).
+
+- One letter a right. The obsolete letters `c` and `d` stand for sets of others: they are taken and shown, never kept.
+- The owner has all rights, always; nobody can take them away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+LOOKUP = "l"
+READ = "r"
+SEEN = "s"
+WRITE = "w"
+INSERT = "i"
+POST = "p"
+CREATE = "k"
+DELETE_MAILBOX = "x"
+DELETE_MESSAGES = "t"
+EXPUNGE = "e"
+ADMINISTER = "a"
+ALL_RIGHTS = "lrswipkxtea"
+"""In the order in which they are shown."""
+ANYONE = "anyone"
+"""The identifier of all accounts of the owner's tenant."""
+
+_OBSOLETE = {"c": "k", "d": "xte"}
+"""RFC 4314 §2.1.1: which rights the letters of RFC 2086 stand for."""
+
+
+def parse_rights(text: str) -> str:
+    """Rights in their order, obsolete letters resolved. Raises ValueError for any other letter."""
+    wanted: set[str] = set()
+    for letter in text:
+        if letter not in ALL_RIGHTS and letter not in _OBSOLETE:
+            raise ValueError(letter)
+        wanted.update(_OBSOLETE.get(letter, letter))
+    return ordered(wanted)
+
+
+def ordered(rights: Iterable[str]) -> str:
+    """Rights as they are kept and shown."""
+    have = set(rights)
+    return "".join(letter for letter in ALL_RIGHTS if letter in have)
+
+
+def shown(rights: str) -> str:
+    """Rights with the obsolete letters old clients look for (RFC 4314 §2.1.1)."""
+    extra = [letter for letter, members in _OBSOLETE.items() if any(member in rights for member in members)]
+    return rights + "".join(extra)

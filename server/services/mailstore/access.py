@@ -1,0 +1,199 @@
+"""Who may do what with whose mailbox: names of shared mailboxes and the rights on them (RFC 4314, RFC 2342).
+
+- Every command of a session goes through `place`: it turns the name a client uses into the owner's account and the
+  name there, after the rights were looked up. Rights are read anew each time: one taken back ends at the next command.
+- A mailbox on which the caller has neither the right nor `l` does not exist, and neither do the mailboxes it has not
+  been given, the accounts that share nothing and the names nobody has: all are the same NotFound.
+- Shared mailboxes are named `Other Users/<owner's address>/<name>`. \\Seen and all other flags are the mailbox's own,
+  shared by all who use it. Quota is the owner's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from server.domain.errors import Forbidden, InvalidInput, NotFound
+from server.domain.identity import Principal
+from server.domain.ids import AccountId
+from server.domain.mailbox import DELIMITER, Mailbox
+from server.domain.rights import ALL_RIGHTS, ANYONE, LOOKUP
+from server.protocol.smtp.address import parse_address
+from server.services.mailstore import mailboxes as boxes
+from server.store.database import Database
+from server.store.repositories import grants
+from server.store.repositories.grants import Grant, SharedMailbox
+from server.store.transaction import Transaction
+
+OTHERS = boxes.RESERVED
+OTHERS_PREFIX = OTHERS + DELIMITER
+IDENTIFIERS_MAX = 200
+"""Lines of one mailbox's access control list."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A mailbox name resolved.
+
+    Attributes:
+        account_id: Whose it is: what the mailstore is called with.
+        name: Its name in that account.
+        prefix: What the caller's names begin with there, empty in the own account.
+        rights: Letters of RFC 4314.
+    """
+
+    account_id: AccountId
+    name: str
+    prefix: str = ""
+    rights: str = ALL_RIGHTS
+
+    def may(self, rights: str) -> bool:
+        """Whether all these rights are there."""
+        return all(right in self.rights for right in rights)
+
+
+class Access:
+    """Looks up rights."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def place(self, principal: Principal, name: str, needed: str) -> Place:
+        """Resolve a name for a use that needs all of these rights.
+
+        A name that no mailbox has is resolved in the own account, where the use will fail; elsewhere it is NotFound.
+
+        Raises:
+            NotFound: Nothing that the caller may know of.
+            Forbidden: The caller may see the mailbox, but not use it so.
+        """
+        if not is_shared(name):
+            return Place(account_id=principal.account_id, name=name)
+        owner, inner = split_shared(name)
+        for shared in await self._shared(principal.account_id, owner):
+            if shared.mailbox.name == inner:
+                return _allowed(_place(shared), needed)
+        raise NotFound("no such mailbox")
+
+    async def parent(self, principal: Principal, name: str, needed: str = "k") -> Place:
+        """Resolve a name that shall be made: the rights are needed on the mailbox above it. Raises as `place`."""
+        if not is_shared(name):
+            return Place(account_id=principal.account_id, name=name)
+        owner, inner = split_shared(name.removesuffix(DELIMITER))
+        by_name = {shared.mailbox.name: shared for shared in await self._shared(principal.account_id, owner)}
+        above = inner.rpartition(DELIMITER)[0]
+        while above and above not in by_name:
+            above = above.rpartition(DELIMITER)[0]
+        if not above:
+            raise NotFound("no such mailbox")
+        place = _allowed(_place(by_name[above]), needed)
+        return Place(account_id=place.account_id, name=inner, prefix=place.prefix, rights=place.rights)
+
+    async def rights_now(self, principal: Principal, mailbox: Mailbox) -> str:
+        """The caller's rights on a mailbox that is open; empty when it has none any more."""
+        if mailbox.account_id == principal.account_id:
+            return ALL_RIGHTS
+        found = await self._database.read(
+            "access.shared", lambda tx: grants.shared_with(tx, principal.account_id, owner=None)
+        )
+        return next((shared.rights for shared in found if shared.mailbox.id == mailbox.id), "")
+
+    async def visible(self, principal: Principal) -> list[SharedMailbox]:
+        """Mailboxes of others that may be listed, by owner and name."""
+        found = await self._database.read("access.shared", lambda tx: grants.shared_with(tx, principal.account_id))
+        return [shared for shared in found if LOOKUP in shared.rights]
+
+    async def grants(self, place: Place) -> list[Grant]:
+        """The access control list of a mailbox, without its owner. Raises NotFound."""
+
+        async def unit(tx: Transaction) -> list[Grant]:
+            mailbox = await boxes.find_in(tx, place.account_id, place.name)
+            return await grants.of_mailbox(tx, place.account_id, mailbox.id)
+
+        return await self._database.read("access.grants", unit)
+
+    async def all_grants(self, account_id: AccountId) -> list[Grant]:
+        """All grants an account has given."""
+        return await self._database.read("access.all_grants", lambda tx: grants.of_account(tx, account_id))
+
+    async def set_rights(self, place: Place, grantee: str, rights: str) -> None:
+        """Give an address of the same tenant, or `anyone`, exactly these rights; none takes all back.
+
+        Raises:
+            NotFound: No such mailbox, or no such account in the tenant.
+            InvalidInput: The owner's own rights, which are fixed; too many lines.
+        """
+        address = grantee if grantee == ANYONE else address_key(grantee)
+
+        async def unit(tx: Transaction) -> None:
+            mailbox = await boxes.find_in(tx, place.account_id, place.name)
+            identifier: str | None = ANYONE
+            if address != ANYONE:
+                identifier = await grants.account_in_tenant(tx, place.account_id, address)
+            if identifier is None:
+                raise NotFound("no such account")
+            if identifier == place.account_id:
+                raise InvalidInput("the owner has all rights always")
+            have = await grants.of_mailbox(tx, place.account_id, mailbox.id)
+            if len(have) >= IDENTIFIERS_MAX and all(grant.identifier != identifier for grant in have):
+                raise InvalidInput("the mailbox is shared with too many", code="limit")
+            await grants.put(tx, place.account_id, mailbox.id, identifier, rights)
+
+        await self._database.write("access.set_rights", unit)
+
+    async def _shared(self, asker: AccountId, owner: str) -> list[SharedMailbox]:
+        try:
+            address = address_key(owner)
+        except NotFound:
+            return []
+        return await self._database.read("access.shared", lambda tx: grants.shared_with(tx, asker, owner=address))
+
+
+def is_shared(name: str) -> bool:
+    """Whether a name lies in the namespace of other users' mailboxes."""
+    return name == OTHERS or name.startswith(OTHERS_PREFIX)
+
+
+def split_shared(name: str) -> tuple[str, str]:
+    """Owner's address and name in a shared mailbox's name; the name is empty when there is none.
+
+    An address may hold the delimiter before its "@" (RFC 5321 §4.1.2 "Atom"), never behind it.
+    """
+    rest = name[len(OTHERS_PREFIX) :]
+    at = rest.find("@")
+    end = rest.find(DELIMITER, at) if at >= 0 else -1
+    if end < 0:
+        return rest, ""
+    try:
+        return rest[:end], boxes.normalise_name(rest[end + 1 :])
+    except InvalidInput:
+        return rest[:end], ""
+
+
+def shared_prefix(owner: str) -> str:
+    """What names of an owner's mailboxes begin with for others."""
+    return f"{OTHERS_PREFIX}{owner}{DELIMITER}"
+
+
+def address_key(text: str) -> str:
+    """The form in which addresses are kept. Raises NotFound for what is none: such an account does not exist."""
+    try:
+        return parse_address(text[:320]).key
+    except InvalidInput:
+        raise NotFound("no such account") from None
+
+
+def _place(shared: SharedMailbox) -> Place:
+    return Place(
+        account_id=shared.mailbox.account_id,
+        name=shared.mailbox.name,
+        prefix=shared_prefix(shared.owner),
+        rights=shared.rights,
+    )
+
+
+def _allowed(place: Place, needed: str) -> Place:
+    if place.may(needed):
+        return place
+    if LOOKUP in place.rights:
+        raise Forbidden("you have no right to do that with this mailbox")
+    raise NotFound("no such mailbox")
