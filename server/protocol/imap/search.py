@@ -1,4 +1,4 @@
-"""SEARCH: keys as values and their grammar (RFC 9051 §6.4.4; RFC 3501 §6.4.4 for NEW, OLD, RECENT; RFC 4731 RETURN).
+"""SEARCH's grammar (RFC 9051 §6.4.4; RFC 4731, RFC 5182, RFC 9394 RETURN; RFC 5032, RFC 7162, RFC 8474, RFC 8514 keys).
 
 - Depth is counted, not left to the interpreter's stack: at most DEPTH_MAX; at most KEYS_MAX keys in all.
 - Text is decoded here: US-ASCII and UTF-8 are the charsets that exist.
@@ -8,13 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
 from enum import StrEnum
 
 from server.domain import flags
 from server.protocol.imap.cursor import Cursor, ImapSyntaxError
 from server.protocol.imap.dates import parse_date
-from server.protocol.imap.sequence import SequenceSet, is_sequence_set, parse_sequence_set
+from server.protocol.imap.pages import PartialRange, parse_partial_range
+from server.protocol.imap.search_keys import (
+    AllKey,
+    AndKey,
+    BodyKey,
+    Comparison,
+    DateKey,
+    FlagKey,
+    HeaderKey,
+    KeywordKey,
+    ModSeqKey,
+    NotKey,
+    NumbersKey,
+    ObjectKey,
+    OrKey,
+    RecentKey,
+    SavedKey,
+    SearchKey,
+    SizeKey,
+    WithinKey,
+)
+from server.protocol.imap.sequence import is_sequence_set, parse_sequence_set
 
 DEPTH_MAX = 50
 """reliability.md §8"""
@@ -23,124 +43,27 @@ TEXT_KEYS_MAX = 50
 """Keys that need a message's octets, in one search."""
 
 
-class BadCharset(Exception):
-    """The CHARSET is none of ours: NO [BADCHARSET] (RFC 9051 §7.1)."""
-
-
-class Comparison(StrEnum):
-    BEFORE = "BEFORE"
-    ON = "ON"
-    SINCE = "SINCE"
-
-
 class SearchReturn(StrEnum):
-    """Result options of ESEARCH (RFC 4731 §3.1)."""
+    """Result options (RFC 4731 §3.1, RFC 5182 §2)."""
 
     MIN = "MIN"
     MAX = "MAX"
     ALL = "ALL"
     COUNT = "COUNT"
+    SAVE = "SAVE"
+    PARTIAL = "PARTIAL"
 
 
 @dataclass(frozen=True, slots=True)
-class AllKey:
-    """Every message."""
+class ResultOptions:
+    """RETURN (...); `page` belongs to PARTIAL (RFC 9394 §3.1)."""
+
+    names: frozenset[SearchReturn]
+    page: PartialRange | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FlagKey:
-    """A system flag; the message has it iff `present`."""
-
-    bit: int
-    present: bool
-
-
-@dataclass(frozen=True, slots=True)
-class KeywordKey:
-    """A keyword in lower case."""
-
-    keyword: str
-    present: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RecentKey:
-    """\\Recent in this session (RFC 3501 §2.3.2)."""
-
-    present: bool
-
-
-@dataclass(frozen=True, slots=True)
-class DateKey:
-    """The internal date, or the Date field when `sent`, as a day without its time and zone."""
-
-    comparison: Comparison
-    day: date
-    sent: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SizeKey:
-    """RFC822.SIZE strictly above, or below, a number of octets."""
-
-    octets: int
-    larger: bool
-
-
-@dataclass(frozen=True, slots=True)
-class HeaderKey:
-    """A field whose decoded text contains `text`, without regard to case; empty text: that has the field at all."""
-
-    name: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class BodyKey:
-    """Text in the body, or also in the header when `header`."""
-
-    text: str
-    header: bool
-
-
-@dataclass(frozen=True, slots=True)
-class NumbersKey:
-    """Sequence numbers, or UIDs."""
-
-    numbers: SequenceSet
-    uid: bool
-
-
-@dataclass(frozen=True, slots=True)
-class NotKey:
-    key: SearchKey
-
-
-@dataclass(frozen=True, slots=True)
-class OrKey:
-    left: SearchKey
-    right: SearchKey
-
-
-@dataclass(frozen=True, slots=True)
-class AndKey:
-    keys: tuple[SearchKey, ...]
-
-
-SearchKey = (
-    AllKey
-    | FlagKey
-    | KeywordKey
-    | RecentKey
-    | DateKey
-    | SizeKey
-    | HeaderKey
-    | BodyKey
-    | NumbersKey
-    | NotKey
-    | OrKey
-    | AndKey
-)
+class BadCharset(Exception):
+    """The CHARSET is none of ours: NO [BADCHARSET] (RFC 9051 §7.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +71,7 @@ class Search:
     """A SEARCH or UID SEARCH command; `options` is None without RETURN."""
 
     key: SearchKey
-    options: frozenset[SearchReturn] | None
+    options: ResultOptions | None
     uid: bool
 
 
@@ -166,6 +89,7 @@ _FIXED: dict[bytes, SearchKey] = {
     b"UNSEEN": FlagKey(flags.SEEN, False),
     b"RECENT": RecentKey(True),
     b"OLD": RecentKey(False),
+    b"SAVEDATESUPPORTED": AllKey(),
     b"NEW": AndKey((RecentKey(True), FlagKey(flags.SEEN, False))),
 }
 
@@ -177,41 +101,56 @@ def parse_search(cursor: Cursor, *, uid: bool) -> Search:
         ImapSyntaxError: Outside the grammar, or over a limit.
         BadCharset: The charset is not US-ASCII or UTF-8.
     """
+    options = parse_result_options(cursor)
     cursor.space()
-    options = None
-    if cursor.data[cursor.pos : cursor.pos + 7].upper() == b"RETURN ":
-        cursor.pos += 7
-        options = _options(cursor)
-        cursor.space()
+    return Search(parse_criteria(cursor), options, uid)
+
+
+def parse_criteria(cursor: Cursor) -> SearchKey:
+    """search-program = ["CHARSET" SP charset SP] search-key *(SP search-key), up to the command's end"""
     ascii_only = False
     if cursor.data[cursor.pos : cursor.pos + 8].upper() == b"CHARSET ":
         cursor.pos += 8
-        ascii_only = _charset(cursor.astring())
+        ascii_only = parse_charset(cursor)
         cursor.space()
-    key = _SearchParser(cursor, ascii_only=ascii_only).keys_to_end()
-    return Search(key, options, uid)
+    return _SearchParser(cursor, ascii_only=ascii_only).keys_to_end()
 
 
-def _charset(name: bytes) -> bool:
-    if name.upper() not in (b"US-ASCII", b"UTF-8"):
+def parse_keys(cursor: Cursor, *, ascii_only: bool) -> SearchKey:
+    """search-key *(SP search-key), up to the command's end"""
+    return _SearchParser(cursor, ascii_only=ascii_only).keys_to_end()
+
+
+def parse_charset(cursor: Cursor) -> bool:
+    """Whether the charset is US-ASCII, else it is UTF-8. Raises BadCharset."""
+    name = cursor.astring().upper()
+    if name not in (b"US-ASCII", b"UTF-8"):
         raise BadCharset
-    return name.upper() == b"US-ASCII"
+    return name == b"US-ASCII"
 
 
-def _options(cursor: Cursor) -> frozenset[SearchReturn]:
-    """ "(" [search-return-opt *(SP search-return-opt)] ")"; none means ALL (RFC 4731 §3.1)"""
+def parse_result_options(cursor: Cursor) -> ResultOptions | None:
+    """[SP "RETURN" SP "(" [search-return-opt *(SP search-return-opt)] ")"]; none means ALL (RFC 4731 §3.1)"""
+    if cursor.data[cursor.pos : cursor.pos + 8].upper() != b" RETURN ":
+        return None
+    cursor.pos += 8
     cursor.expect(b"(")
-    if cursor.take_if(b")"):
-        return frozenset({SearchReturn.ALL})
     found: set[SearchReturn] = set()
-    while True:
+    page = None
+    while not cursor.take_if(b")"):
+        if found:
+            cursor.space()
         try:
-            found.add(SearchReturn(cursor.keyword().decode("ascii")))
+            option = SearchReturn(cursor.keyword().decode("ascii"))
         except ValueError:
             raise ImapSyntaxError("unknown result option") from None
-        if cursor.take_if(b")"):
-            return frozenset(found)
-        cursor.space()
+        found.add(option)
+        if option is SearchReturn.PARTIAL:
+            cursor.space()
+            page = parse_partial_range(cursor)
+    if {SearchReturn.PARTIAL, SearchReturn.ALL} <= found:
+        raise ImapSyntaxError("PARTIAL and ALL exclude each other")
+    return ResultOptions(frozenset(found or {SearchReturn.ALL}), page)
 
 
 class _SearchParser:
@@ -231,6 +170,14 @@ class _SearchParser:
             b"SENTBEFORE": lambda: DateKey(Comparison.BEFORE, parse_date(cursor), True),
             b"SENTON": lambda: DateKey(Comparison.ON, parse_date(cursor), True),
             b"SENTSINCE": lambda: DateKey(Comparison.SINCE, parse_date(cursor), True),
+            b"SAVEDBEFORE": lambda: SavedKey(Comparison.BEFORE, parse_date(cursor)),
+            b"SAVEDON": lambda: SavedKey(Comparison.ON, parse_date(cursor)),
+            b"SAVEDSINCE": lambda: SavedKey(Comparison.SINCE, parse_date(cursor)),
+            b"OLDER": lambda: WithinKey(cursor.nz_number(), True),
+            b"YOUNGER": lambda: WithinKey(cursor.nz_number(), False),
+            b"MODSEQ": self._modseq,
+            b"EMAILID": lambda: ObjectKey(cursor.atom().decode("ascii"), False),
+            b"THREADID": lambda: ObjectKey(cursor.atom().decode("ascii"), True),
             b"LARGER": lambda: SizeKey(cursor.number64(), True),
             b"SMALLER": lambda: SizeKey(cursor.number64(), False),
             b"BCC": lambda: HeaderKey("bcc", self._text()),
@@ -289,6 +236,17 @@ class _SearchParser:
         name = self._cursor.astring()
         self._cursor.space()
         return HeaderKey(name.decode("ascii", "replace").lower(), self._text())
+
+    def _modseq(self) -> ModSeqKey:
+        """ "MODSEQ" [SP entry-name SP entry-type-req] SP mod-sequence-valzer; an entry narrows nothing here, for all
+        flags of a message share one modseq (RFC 7162 §3.1.5)."""
+        if self._cursor.peek() == b'"':
+            self._cursor.string()
+            self._cursor.space()
+            if self._cursor.keyword() not in (b"ALL", b"PRIV", b"SHARED"):
+                raise ImapSyntaxError("unknown entry type")
+            self._cursor.space()
+        return ModSeqKey(self._cursor.number64())
 
     def _text(self) -> str:
         self._text_keys += 1

@@ -15,9 +15,14 @@ from server.protocol.imap.search import (
     DEPTH_MAX,
     KEYS_MAX,
     TEXT_KEYS_MAX,
+    BadCharset,
+    ResultOptions,
+    Search,
+    SearchReturn,
+)
+from server.protocol.imap.search_keys import (
     AllKey,
     AndKey,
-    BadCharset,
     BodyKey,
     Comparison,
     DateKey,
@@ -28,9 +33,7 @@ from server.protocol.imap.search import (
     NumbersKey,
     OrKey,
     RecentKey,
-    Search,
     SearchKey,
-    SearchReturn,
     SizeKey,
 )
 from server.protocol.imap.sequence import SequenceSet
@@ -169,8 +172,9 @@ def test_search_keys(text: bytes, key: SearchKey) -> None:
 
 def test_search_return() -> None:
     """RFC 4731 §3.1: no option means ALL."""
-    assert _search(b"RETURN () ALL").options == frozenset({SearchReturn.ALL})
-    assert _search(b"RETURN (MIN COUNT) ALL").options == frozenset({SearchReturn.MIN, SearchReturn.COUNT})
+    assert _search(b"RETURN () ALL").options == ResultOptions(frozenset({SearchReturn.ALL}))
+    options = _search(b"RETURN (MIN COUNT) ALL").options
+    assert options == ResultOptions(frozenset({SearchReturn.MIN, SearchReturn.COUNT}))
 
 
 @pytest.mark.parametrize(
