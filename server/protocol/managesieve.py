@@ -239,7 +239,8 @@ def _tokens(line: bytes) -> list[Argument]:
         found.append(_number(token[2]) if token[2] is not None else _unquoted(token[1]))
         at = token.end()
         if at < len(line):
-            if line[at : at + 1] != b" " or at + 1 == len(line):
+            # Some clients end their lines in a space.
+            if line[at : at + 1] != b" ":
                 raise ManageSieveSyntaxError("malformed arguments")
             at += 1
     return found

@@ -99,7 +99,7 @@ class Maildrops:
         self._clock = clock
         self._shared = shared
         self._host = owner
-        self._owner = f"{owner}/{new_id()}"
+        self.owner = f"{owner}/{new_id()}"
         self._held: set[AccountId] = set()
 
     async def open(self, account_id: AccountId) -> Maildrop:
@@ -130,14 +130,14 @@ class Maildrops:
             return
         name = _PREFIX + account_id
         try:
-            await self._database.write("maildrop.release", lambda tx: leases.drop(tx, name=name, owner=self._owner))
+            await self._database.write("maildrop.release", lambda tx: leases.drop(tx, name=name, owner=self.owner))
         except MaiRustError as error:
             log.warning("maildrop.release_failed", reason=error.public)
 
     async def run(self) -> None:
         """Free what this host's former life held, then renew what is held, for ever."""
         await self._database.write(
-            "maildrop.free", lambda tx: leases.drop_former(tx, prefix=_PREFIX, host=self._host, owner=self._owner)
+            "maildrop.free", lambda tx: leases.drop_former(tx, prefix=_PREFIX, host=self._host, owner=self.owner)
         )
         while True:
             await self._clock.sleep(RENEW_S)
@@ -155,7 +155,7 @@ class Maildrops:
         return await self._database.write("maildrop.lock", lambda tx: self._take_in(tx, account_id))
 
     async def _take_in(self, tx: Transaction, account_id: AccountId) -> bool:
-        return await leases.take(tx, name=_PREFIX + account_id, owner=self._owner, span_us=int(LEASE_S * 1e6))
+        return await leases.take(tx, name=_PREFIX + account_id, owner=self.owner, span_us=int(LEASE_S * 1e6))
 
     async def _renew(self, tx: Transaction, *, held: Sequence[AccountId]) -> None:
         for account_id in held:

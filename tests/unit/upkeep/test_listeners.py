@@ -25,7 +25,14 @@ def test_only_services_of_the_hosts_roles_are_served(tmp_path: Path) -> None:
 
 def test_imap_that_is_off_is_not_served(tmp_path: Path) -> None:
     settings = _settings(tmp_path, "server:\n  hostname: mail.example.com\nimap:\n  enabled: false\n")
-    assert [one.name for one in served(settings)] == ["smtp", "submission", "submissions", "api"]
+    assert [one.name for one in served(settings)] == ["smtp", "submission", "submissions", "managesieve", "api"]
+
+
+def test_pop3_is_served_when_it_is_on(tmp_path: Path) -> None:
+    text = "server:\n  hostname: mail.example.com\n  roles: [pop3]\n"
+    assert served(_settings(tmp_path, text)) == []
+    names = [(one.name, one.port) for one in served(_settings(tmp_path, text + "pop3:\n  enabled: true\n"))]
+    assert names == [("pop3", 110), ("pop3s", 995)]
 
 
 def test_listeners_know_where_they_listen(tmp_path: Path) -> None:
