@@ -19,12 +19,15 @@ from server.api.auth import Authenticator, own_policy
 from server.api.controllers.accounts import AccountController
 from server.api.controllers.aliases import AliasController
 from server.api.controllers.api_keys import ApiKeyController
+from server.api.controllers.app_passwords import AccountAppPasswordController, AppPasswordController
+from server.api.controllers.connections import AccountSessionController, BanController, ConnectionController
 from server.api.controllers.docs import DocsController
 from server.api.controllers.doctor import DoctorController
 from server.api.controllers.domain_aliases import DomainAliasController
 from server.api.controllers.domains import DomainController
 from server.api.controllers.events import EventController
 from server.api.controllers.health import HealthController, MetricsController
+from server.api.controllers.jobs import ImportController, JobController
 from server.api.controllers.queue import QueueController
 from server.api.controllers.send import SendController, SubmissionController
 from server.api.controllers.settings import SettingsController
@@ -52,11 +55,18 @@ CONTROLLERS: tuple[ControllerRouterHandler, ...] = (
     AccountController,
     AliasController,
     ApiKeyController,
+    AppPasswordController,
+    AccountAppPasswordController,
+    AccountSessionController,
+    ConnectionController,
+    BanController,
     QueueController,
     TraceController,
     EventController,
     SendController,
     SubmissionController,
+    JobController,
+    ImportController,
     SettingsController,
     DoctorController,
     SystemController,
@@ -78,11 +88,16 @@ DEPENDENCIES: dict[str, Callable[[ApiServices], object]] = {
     "accounts": lambda s: s.accounts,
     "aliases": lambda s: s.aliases,
     "tokens": lambda s: s.tokens,
+    "app_passwords": lambda s: s.app_passwords,
+    "bans": lambda s: s.bans,
+    "connections": lambda s: s.connections,
     "queue": lambda s: s.queue,
     "submissions": lambda s: s.submissions,
     "sending": lambda s: s.sender,
     "traces": lambda s: s.traces,
     "doctor": lambda s: s.doctor,
+    "jobs": lambda s: s.jobs,
+    "uploads": lambda s: s.uploads,
     "server_status": lambda s: s.status,
 }
 """What a handler may ask for by name; `caller` is made anew for each request."""
@@ -96,6 +111,7 @@ def create_app(services: ApiServices) -> Gateway:
         limits=RateLimits(services.clock, lambda: services.settings().api),
         repeats=Repeats(services.idempotency),
         settings=services.settings,
+        refuses=services.bans.refuses,
     )
 
 

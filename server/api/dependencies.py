@@ -9,6 +9,9 @@ from server.api.services import ReloadSettings, SettingsSource, ValidateSettings
 from server.domain.identity import Scope
 from server.services.identity.accounts import AccountService
 from server.services.identity.aliases import AliasService
+from server.services.identity.app_passwords import AppPasswordService
+from server.services.identity.bans import Bans
+from server.services.identity.connections import Connections
 from server.services.identity.domain_aliases import DomainAliasService
 from server.services.identity.domains import DomainService
 from server.services.identity.tenants import TenantService
@@ -18,7 +21,9 @@ from server.services.queue.submissions import SubmissionQueries
 from server.services.submission.send import SendService
 from server.services.trace.query import TraceService
 from server.services.upkeep.doctor import Doctor
+from server.services.upkeep.jobs import JobService
 from server.services.upkeep.status import StatusService
+from server.services.upkeep.uploads import UploadService
 
 Caller = NamedDependency[Scope]
 CursorMaker = NamedDependency[Cursors]
@@ -29,11 +34,16 @@ DomainAliases = NamedDependency[DomainAliasService]
 Accounts = NamedDependency[AccountService]
 Aliases = NamedDependency[AliasService]
 Tokens = NamedDependency[TokenService]
+AppPasswords = NamedDependency[AppPasswordService]
+BanList = NamedDependency[Bans]
+LiveConnections = NamedDependency[Connections]
 ServerStatus = NamedDependency[StatusService]
 Queue = NamedDependency[QueueAdmin]
 Traces = NamedDependency[TraceService]
 Sending = NamedDependency[SendService]
 Submissions = NamedDependency[SubmissionQueries]
+Jobs = NamedDependency[JobService]
+Uploads = NamedDependency[UploadService]
 Physician = NamedDependency[Doctor]
 Validate = NamedDependency[ValidateSettings]
 Reload = NamedDependency[ReloadSettings]

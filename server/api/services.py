@@ -10,7 +10,10 @@ from server.config.schema import Settings
 from server.domain.ports import Clock
 from server.services.identity.accounts import AccountService
 from server.services.identity.aliases import AliasService
+from server.services.identity.app_passwords import AppPasswordService
+from server.services.identity.bans import Bans
 from server.services.identity.callers import CallerService
+from server.services.identity.connections import Connections
 from server.services.identity.domain_aliases import DomainAliasService
 from server.services.identity.domains import DomainService
 from server.services.identity.idempotency import IdempotencyService
@@ -21,7 +24,9 @@ from server.services.queue.submissions import SubmissionQueries
 from server.services.submission.send import SendService
 from server.services.trace.query import TraceService
 from server.services.upkeep.doctor import Doctor
+from server.services.upkeep.jobs import JobService
 from server.services.upkeep.status import StatusService
+from server.services.upkeep.uploads import UploadService
 
 SettingsSource = Callable[[], Settings]
 """Gives the settings in force."""
@@ -75,12 +80,17 @@ class ApiServices:
     accounts: AccountService
     aliases: AliasService
     tokens: TokenService
+    app_passwords: AppPasswordService
+    bans: Bans
+    connections: Connections
     status: StatusService
     queue: QueueAdmin
     submissions: SubmissionQueries
     sender: SendService
     traces: TraceService
     doctor: Doctor
+    jobs: JobService
+    uploads: UploadService
     validate_settings: ValidateSettings
     reload_settings: ReloadSettings
     cursor_key: bytes

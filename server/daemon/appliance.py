@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from server.config.schema import Settings
+from server.daemon.jobs import JobParts
 from server.daemon.parts import Adapters, Identity, Live, Mail
 from server.daemon.service import Probe, Service
 from server.imap.server import ImapServer
@@ -16,11 +17,12 @@ from server.smtp.settings import smtp_settings
 class Appliance:
     """All services, running or ready to."""
 
-    def __init__(self, live: Live, adapters: Adapters, identity: Identity, mail: Mail) -> None:
+    def __init__(self, live: Live, adapters: Adapters, identity: Identity, mail: Mail, jobs: JobParts) -> None:
         self.live = live
         self.adapters = adapters
         self.identity = identity
         self.mail = mail
+        self.jobs = jobs
         self.smtp: SmtpServer | None = None
         self.imap: ImapServer | None = None
         self.pop3: Pop3Server | None = None

@@ -13,6 +13,7 @@ from server.config.schema import Settings
 from server.daemon import stores
 from server.daemon.appliance import Appliance
 from server.daemon.http import http_service
+from server.daemon.jobs import job_service, make_jobs
 from server.daemon.listeners import (
     imap_services,
     managesieve_services,
@@ -37,7 +38,7 @@ async def build(settings: Settings, host: Host) -> Appliance:
         await identity.tenants.ensure_default()
         await identity.bans.load()
         mail = make_mail(live, adapters, identity, host)
-        appliance = Appliance(live, adapters, identity, mail)
+        appliance = Appliance(live, adapters, identity, mail, make_jobs(live, adapters))
         appliance.services = _services(appliance, host)
     except BaseException:
         await adapters.database.close()
@@ -67,6 +68,8 @@ def _services(appliance: Appliance, host: Host) -> list[Service]:
         services.append(queue_service(appliance.mail.runner))
     if "jobs" in roles:
         services.append(Service(name="retention", run=appliance.mail.retention.run))
+        services.append(Service(name="search index", run=appliance.mail.indexer.run))
+        services.append(job_service(appliance.jobs))
     if settings.database.type == "sqlite":
         path = stores.sqlite_path(settings).with_name("ballast")
         ballast = Ballast(path, worker=appliance.adapters.workers.blob, clock=appliance.adapters.clock)

@@ -93,6 +93,9 @@ class _Http:
             accounts=identity.accounts,
             aliases=identity.aliases,
             tokens=identity.tokens,
+            app_passwords=identity.app_passwords,
+            bans=identity.bans,
+            connections=identity.connections,
             status=StatusService(
                 database=database,
                 blobs=adapters.blobs,
@@ -104,6 +107,8 @@ class _Http:
                 draining=lambda: self._draining,
             ),
             queue=appliance.mail.queue_admin,
+            jobs=appliance.jobs.jobs,
+            uploads=appliance.jobs.uploads,
             submissions=SubmissionQueries(database),
             sender=SendService(
                 submissions=appliance.mail.submission,

@@ -39,7 +39,9 @@ from server.services.submission.submit import SubmissionService
 from server.services.trace.query import TraceService
 from server.services.trace.refusals import RefusalLog
 from server.services.upkeep.doctor import Doctor
+from server.services.upkeep.jobs import Holder, JobService
 from server.services.upkeep.status import Listener, StatusService
+from server.services.upkeep.uploads import UploadService
 from server.store.database import Database
 from tests.support.fake_dns import FakeResolver
 from tests.support.identity import Identity, fake_key, make_identity, scope_of
@@ -267,6 +269,9 @@ async def open_api(
             accounts=identity.accounts,
             aliases=identity.aliases,
             tokens=identity.tokens,
+            app_passwords=identity.app_passwords,
+            bans=identity.bans,
+            connections=identity.connections,
             status=StatusService(
                 database=database,
                 blobs=space,
@@ -290,6 +295,15 @@ async def open_api(
                 listeners=lambda: (Listener(name="api", port=api.port),),
                 certificate=lambda: None,
                 config_path=None,
+            ),
+            jobs=JobService(database=database, sealer=identity.box, wake=lambda: None),
+            uploads=UploadService(
+                database=database,
+                blobs=space,
+                worker=identity.worker,
+                clock=clock,
+                settings=lambda: live[0],
+                holder=Holder("mail.example.com"),
             ),
             validate_settings=_validate,
             reload_settings=_reload,
