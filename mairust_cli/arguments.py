@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -33,6 +33,20 @@ def moment(text: str | None, flag: str) -> str | None:
         return times.rfc3339(times.read_moment(text, datetime.now(UTC)))
     except (ValueError, OverflowError) as error:
         raise CliError(f"{flag}: {error}", code=Exit.USAGE, why="a time", hint="mairust help time") from None
+
+
+def ending(text: str | None, flag: str) -> str | None:
+    """The value of a flag that names an end: a date or time as it is, a span counted from now on.
+
+    Raises:
+        CliError: Neither (exit 2).
+    """
+    if not text or not (text.strip()[-1:] in "smhdw" and text.strip()[:-1].isdigit()):
+        return moment(text, flag)
+    try:
+        return times.rfc3339(datetime.now(UTC) + timedelta(seconds=span(text, flag) or 0))
+    except OverflowError:
+        raise CliError(f"{flag}: too far away", code=Exit.USAGE, why=text, hint=f"{flag} 365d") from None
 
 
 def size(text: str | None, flag: str) -> int | None:

@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_SAME_VERBS = (("add", "create"), ("remove", "delete", "rm"), ("list", "ls"), ("show", "get"))
+_SAME_VERBS = (
+    ("add", "create"),
+    ("remove", "delete", "rm"),
+    ("kick", "remove", "end"),
+    ("drop", "remove", "rm"),
+    ("list", "ls"),
+    ("show", "get"),
+)
 _TYPER = {"rich_markup_mode": None, "pretty_exceptions_enable": False, "add_completion": False}
 GLOBAL_HELP = """\
 Global flags, before or after the command (more: mairust help output):

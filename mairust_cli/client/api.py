@@ -25,7 +25,18 @@ PREFIX = "/api/v1"
 ANSWER_OCTETS = 64 * 1024 * 1024
 PAGE_ROWS = 200
 SILENCE_S = 5.0
-_SYSTEM_PATHS = ("/tenants", "/system", "/settings", "/setup", "/doctor", "/tls", "/backups", "/bans", "/health")
+_SYSTEM_PATHS = (
+    "/tenants",
+    "/system",
+    "/settings",
+    "/setup",
+    "/doctor",
+    "/tls",
+    "/backups",
+    "/bans",
+    "/connections",
+    "/health",
+)
 
 Json = dict[str, object]
 Query = Mapping[str, str | int | bool | None]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mairust_cli.arguments import Confirm, each, moment, span, split_list
+from mairust_cli.arguments import Confirm, each, ending, span, split_list
 from mairust_cli.client.api import Client, Json
 from mairust_cli.client.lookup import find_id
 from mairust_cli.exits import CliError, Exit
@@ -60,7 +60,7 @@ def add(
     if not body["scopes"]:
         raise CliError("this needs --scopes", code=Exit.USAGE, why="what the key may do", hint="--scopes read")
     if expires:
-        body["expires_at"] = _expiry(expires)
+        body["expires_at"] = ending(expires, "--expires")
     if networks:
         body["allowed_networks"] = split_list(networks)
     if account:
@@ -98,20 +98,6 @@ def remove(ctx: typer.Context, references: References, confirm: Confirm = None) 
         run.out.done(f"{plain_cell(reference)} removed")
 
     each(run, wanted, remove_one)
-
-
-def _expiry(text: str) -> str | None:
-    """A date or time as it is; a span counts from now on."""
-    if text.strip()[-1:] in "smhdw" and text.strip()[:-1].isdigit():
-        from datetime import timedelta
-
-        from mairust_cli.output import times
-
-        try:
-            return times.rfc3339(times.now() + timedelta(seconds=span(text, "--expires") or 0))
-        except OverflowError:
-            raise CliError("--expires: too far away", code=Exit.USAGE, why=text, hint="--expires 365d") from None
-    return moment(text, "--expires")
 
 
 def _shown_once(run: Runtime, key: Json, text: str) -> None:

@@ -137,6 +137,24 @@ class State:
     keys: list[dict[str, Any]] = field(
         default_factory=lambda: [{"id": uuid(0x400), "name": "website", "prefix": "mk_abc", "scopes": ["mail:send"]}]
     )
+    app_passwords: list[dict[str, Any]] = field(
+        default_factory=lambda: [
+            {"id": "0000-9f31c2aa", "name": "laptop", "protocols": ["imap"], "last_used_at": TIME},
+            {"id": uuid(0x401), "name": "phone", "protocols": ["smtp", "imap"]},
+        ]
+    )
+    connections: list[dict[str, Any]] = field(
+        default_factory=lambda: [
+            {"id": f"0000-{tail}", "address": "anna@example.com", "protocol": "imap", "ip": "192.0.2.7", "since": TIME}
+            for tail in ("9f31c2aa", "5d1e02ab")
+        ]
+    )
+    bans: list[dict[str, Any]] = field(
+        default_factory=lambda: [
+            {"id": "0000-9f31c2aa", "network": "198.51.100.0/24", "reason": "too many failed logins"},
+            {"id": uuid(0x402), "network": "192.0.2.0/24", "reason": "", "created_at": TIME},
+        ]
+    )
     tenants: list[dict[str, Any]] = field(
         default_factory=lambda: [{"id": uuid(0x500), "name": "default", "display_name": "", "status": "active"}]
     )
@@ -273,8 +291,11 @@ class FakeApi:
         return status, answer
 
     def _accounts(self, request: Request, rest: list[str]) -> tuple[int, Any]:
-        if rest[1:] == ["password"]:
+        if rest[1:] in (["password"], ["sessions"]):
             return 204, None
+        if rest[1:2] == ["app-passwords"]:
+            status, answer = self._collection(request, rest[2:], self.state.app_passwords, "name")
+            return status, {**answer, "password": "abcd-efgh"} if status == 201 else answer
         return self._collection(request, rest, self.state.accounts, "address")
 
     def _domain_aliases(self, request: Request, rest: list[str]) -> tuple[int, Any]:
@@ -291,6 +312,14 @@ class FakeApi:
             return 200, {"id": rest[0], "name": "website", "key": "mk_new_secret"}
         status, answer = self._collection(request, rest, self.state.keys, "name")
         return status, {**answer, "key": "mk_made_secret"} if status == 201 else answer
+
+    def _connections(self, request: Request, rest: list[str]) -> tuple[int, Any]:
+        return self._collection(request, rest, self.state.connections, "id")
+
+    def _bans(self, request: Request, rest: list[str]) -> tuple[int, Any]:
+        if request.method == "POST":
+            self.state.bans = [row for row in self.state.bans if row["network"] != request.body["network"]]
+        return self._collection(request, rest, self.state.bans, "network")
 
     def _queue(self, request: Request, rest: list[str]) -> tuple[int, Any]:
         if rest == ["stats"]:

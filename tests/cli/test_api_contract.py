@@ -8,7 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from mairust_cli.commands import account, alias, api_key, domain, domain_alias, queue, tenant, trace
+from mairust_cli.commands import (
+    account,
+    alias,
+    api_key,
+    app_password,
+    ban,
+    connection,
+    domain,
+    domain_alias,
+    queue,
+    tenant,
+    trace,
+)
 from mairust_cli.health import status_lines
 from mairust_cli.output import times
 from mairust_cli.output.table import Column
@@ -24,6 +36,9 @@ LISTS: tuple[tuple[str, Sequence[Column]], ...] = (
     ("AccountOut", account.COLUMNS),
     ("AliasOut", alias.COLUMNS),
     ("ApiKeyOut", api_key.COLUMNS),
+    ("AppPasswordOut", app_password.COLUMNS),
+    ("BanOut", ban.COLUMNS),
+    ("ConnectionOut", connection.COLUMNS),
     ("TenantOut", tenant.COLUMNS),
     ("DeliveryOut", queue.COLUMNS),
     ("TraceOut", trace.COLUMNS),
@@ -44,6 +59,14 @@ COMMANDS = (
     "domain dns show example.com --format zone",
     "api-key add --name x --scopes read --expires 9d --network 192.0.2.0/24 --account anna@example.com",
     "api-key rotate website --grace 7d",
+    "app-password add anna@example.com --name x --protocols imap,smtp --expires 90d",
+    "app-password remove anna@example.com --name phone",
+    "session list --account anna@example.com --protocol imap",
+    "session kick anna@example.com",
+    "connection list --account anna@example.com --protocol smtp",
+    "ban add 203.0.113.0/24 --for 1h --account anna@example.com --reason x",
+    "ban remove 192.0.2.0/24",
+    "reload",
     "tenant add x --display-name y",
     "log tail --type a.* --severity warning --since 2h",
     "doctor --only DISK",

@@ -250,6 +250,43 @@ def test_api_key_is_shown_once(mairust: Mairust) -> None:
     assert "mk_made_secret" in mairust("api-key", "add", "--name", "y", "--scopes", "read", "-q").err
 
 
+def test_app_password_is_shown_once(mairust: Mairust, api: FakeApi) -> None:
+    added = mairust("app-password", "add", "anna@example.com", "--name", "tablet", "--protocols", "imap, smtp")
+    assert "password (shown once): abcd-efgh" in added.out
+    path = f"{PREFIX}/accounts/anna@example.com/app-passwords"
+    assert api.sent("POST", path) == [{"name": "tablet", "protocols": ["imap", "smtp"]}]
+    assert "abcd" not in mairust("app-password", "list", "anna@example.com").out
+    assert "abcd-efgh" in mairust("app-password", "add", "anna@example.com", "--name", "y", "-q").err
+    assert mairust("app-password", "remove", "anna@example.com", "--name", "tablet", "--yes").code == 0
+    assert "tablet" not in mairust("app-password", "list", "anna@example.com").out
+
+
+def test_ban_is_lifted_by_network_or_id(mairust: Mairust) -> None:
+    assert mairust("ban", "remove", "192.0.2.0/24").code == 0
+    assert mairust("ban", "rm", "9f31c2aa").code == 0
+    assert "no network is banned" in mairust("ban", "list", "-o", "table").err
+    assert mairust("ban", "remove", "203.0.113.7").code == 3
+
+
+def test_a_session_is_kicked_by_any_word_for_it(mairust: Mairust, api: FakeApi) -> None:
+    for word in ("kick", "remove"):
+        assert mairust("session", word, "anna@example.com", "--yes").code == 0
+    path = f"{PREFIX}/accounts/anna@example.com/sessions"
+    assert [request.path for request in api.requests if request.method == "DELETE"] == [path, path]
+    assert mairust("connection", "remove", "9f31c2aa").code == 0
+
+
+def test_reload_says_what_waits_for_a_restart(mairust: Mairust, api: FakeApi) -> None:
+    api.answers[("POST", "/settings/reload")] = (200, {"applied": ["log.level"], "restart_required": ["server.bind"]})
+    result = mairust("reload")
+    assert "reloaded: log.level" in result.out
+    assert "needs a restart: server.bind" in result.err
+    api.fail("POST", "/settings/reload", 422, "validation_failed", "line 3: smtp.nope is not known")
+    faulty = mairust("reload")
+    assert faulty.code == 7
+    assert "smtp.nope" in faulty.err
+
+
 def test_tenant_flag_reaches_tenant_paths_only(mairust: Mairust, api: FakeApi) -> None:
     mairust("--tenant", "acme", "domain", "list")
     mairust("--tenant", "acme", "status")

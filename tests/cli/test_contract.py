@@ -28,6 +28,10 @@ LISTS = (
     "alias list",
     "queue list",
     "api-key list",
+    "app-password list anna@example.com",
+    "session list",
+    "connection list",
+    "ban list",
     "tenant list",
     "trace --from a@b.c",
 )
@@ -78,7 +82,7 @@ def prepare(example: str, state: State) -> State:
     """The objects that an example names, and none that it makes."""
     if " add " in example or "api POST" in example:
         account = {"id": "a", "address": "anna@example.com"}
-        return State(domains=[], accounts=[account], aliases=[], keys=[], tenants=[])
+        return State(domains=[], accounts=[account], aliases=[], keys=[], tenants=[], app_passwords=[])
     state.domains.append({"id": "x", "name": "example.net", "status": "active"})
     for address in ("ben@example.org", "all@example.com", "info@example.com"):
         state.accounts.append({"id": address, "address": address})
