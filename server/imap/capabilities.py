@@ -8,12 +8,14 @@ _ALWAYS = b"IMAP4rev1 LITERAL- SASL-IR ENABLE ID"
 _LOGINS = b"AUTH=PLAIN AUTH=LOGIN AUTH=SCRAM-SHA-256"
 _STORE = b"OBJECTID PREVIEW SAVEDATE CREATE-SPECIAL-USE QUOTA QUOTA=RES-STORAGE UTF8=ACCEPT"
 _LOGGED_IN = b"IDLE NAMESPACE UNSELECT UIDPLUS MOVE SPECIAL-USE CHILDREN LIST-EXTENDED LIST-STATUS STATUS=SIZE ESEARCH"
+_SYNC = b"CONDSTORE QRESYNC SEARCHRES WITHIN PARTIAL INPROGRESS"
 
 
 def capabilities(session: Session) -> bytes:
     """The capabilities of the session's present state, without the word CAPABILITY."""
     if session.state is not State.NOT_AUTHENTICATED:
-        return b"%s %s %s APPENDLIMIT=%d" % (_ALWAYS, _LOGGED_IN, _STORE, session.settings.smtp.max_message_size)
+        words = b" ".join((_ALWAYS, _LOGGED_IN, _SYNC, _STORE))
+        return b"%s APPENDLIMIT=%d" % (words, session.settings.smtp.max_message_size)
     if session.is_secure:
         return _ALWAYS + b" " + _LOGINS
     starttls = b" STARTTLS" if session.tls_context() is not None else b""

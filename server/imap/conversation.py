@@ -89,7 +89,9 @@ class Conversation:
         except CommandSyntaxError as error:
             self._malformed(error.tag, error.name, bad(_sentence(error.text)))
             return
-        except BadCharset:
+        except BadCharset as error:
+            if error.saves and session.selected_mailbox is not None:
+                session.selected_mailbox.forget_saved()
             self._answer(tag_of(text), "SEARCH", no("Charset is not known", b"BADCHARSET (US-ASCII UTF-8)"))
             return
         self._errors = 0

@@ -126,6 +126,10 @@ class SelectedMailbox:
         newer = bool(self.view.uids and self.view.uids[-1] > last)
         return not self._changed and not newer and self._expunged == set(uids)
 
+    def forget_saved(self) -> None:
+        """ "$" stands for nothing from now on (RFC 5182 §2.1)."""
+        self.saved = array("I")
+
     def is_pending(self, uid: int) -> bool:
         """Whether a change of this message is still to be told."""
         return uid in self._changed

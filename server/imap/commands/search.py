@@ -29,7 +29,7 @@ async def do_search(session: Session, command: Search, tag: bytes) -> Result:
     saves = options is not None and SearchReturn.SAVE in options.names
     scope = scope_of(selected)
     if saves:
-        selected.saved = array("I")
+        selected.forget_saved()
     found = await session.mailstore.search(scope, command.key, Progress(session, tag).pace)
     uids = [uid for _, uid in found]
     if saves:

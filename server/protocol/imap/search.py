@@ -63,7 +63,13 @@ class ResultOptions:
 
 
 class BadCharset(Exception):
-    """The CHARSET is none of ours: NO [BADCHARSET] (RFC 9051 §7.1)."""
+    """The CHARSET is none of ours: NO [BADCHARSET] (RFC 9051 §7.1).
+
+    Attributes:
+        saves: Whether the search was to fill "$", which is empty now (RFC 5182 §2.1).
+    """
+
+    saves = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +109,11 @@ def parse_search(cursor: Cursor, *, uid: bool) -> Search:
     """
     options = parse_result_options(cursor)
     cursor.space()
-    return Search(parse_criteria(cursor), options, uid)
+    try:
+        return Search(parse_criteria(cursor), options, uid)
+    except BadCharset as error:
+        error.saves = options is not None and SearchReturn.SAVE in options.names
+        raise
 
 
 def parse_criteria(cursor: Cursor) -> SearchKey:

@@ -39,6 +39,7 @@ from server.protocol.imap.search_keys import (
 from server.protocol.imap.sequence import SequenceSet, contains
 from server.protocol.mime.render import TEXT_MAX
 from server.protocol.mime.search import MessageText, fold
+from server.protocol.mime.terms import make_phrase, term_line
 from server.services.mailstore.sync import MailboxView
 from server.store.repositories.messages import SearchRow
 
@@ -237,14 +238,14 @@ class _Evaluation:
             return [place for place in asked if _text_holds(key, texts[place])], []
         if rows is None or not is_subject(key):
             return [], list(asked)
-        wanted = fold(key.text)
+        phrase, wanted = make_phrase(key.text, open_end=True), fold(key.text)
         yes: list[int] = []
         perhaps: list[int] = []
         for place in asked:
             row = rows[place]
             if row is None or len(row.subject) >= TEXT_MAX:
                 perhaps.append(place)
-            elif wanted in fold(row.subject):
+            elif phrase.found_in(term_line(row.subject)) if phrase.terms else wanted in fold(row.subject):
                 yes.append(place)
         return yes, perhaps
 
