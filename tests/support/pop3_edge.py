@@ -22,7 +22,7 @@ from server.store.database import Database
 from tests.support.imap_edge import PASSWORD, FakeLogins, add_account
 from tests.support.smtp_edge import server_context
 from tests.support.stores import RecordingNotifier, WallClock, open_sqlite
-from tests.support.stream_client import StreamClient
+from tests.support.stream_client import WAIT_S, StreamClient
 
 ADDRESS = "a@example.org"
 
@@ -46,11 +46,12 @@ class Pop3Client(StreamClient):
         return await self.block()
 
     async def block(self) -> bytes:
-        found = b""
-        while (line := await self.line()) != b".\r\n":
-            assert line, "the response did not end"
-            found += line.removeprefix(b".")
-        return found
+        found = []
+        async with asyncio.timeout(WAIT_S):
+            while (line := await self.reader.readline()) != b".\r\n":
+                assert line, "the response did not end"
+                found.append(line.removeprefix(b"."))
+        return b"".join(found)
 
     async def login(self, address: str = ADDRESS, password: bytes = PASSWORD) -> bytes:
         await self.ok(b"USER " + address.encode())

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from server.stream import sasl
 from tests.support.managesieve_edge import SieveEdge, open_managesieve
+
+
+@pytest.fixture(autouse=True)
+def no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed login is answered at once."""
+    monkeypatch.setattr(sasl, "FAILURE_DELAY_S", 0.0)
 
 
 @pytest.fixture

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from server.stream import sasl
 from tests.support.pop3_edge import Pop3Edge, open_pop3
+
+
+@pytest.fixture(autouse=True)
+def no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed login is answered at once."""
+    monkeypatch.setattr(sasl, "FAILURE_DELAY_S", 0.0)
 
 
 @pytest.fixture
