@@ -17,7 +17,7 @@ from server.imap.commands.greeting import do_capability, do_enable, do_id, do_lo
 from server.imap.commands.listing import do_list, do_lsub
 from server.imap.commands.mailboxes import do_create, do_delete, do_namespace, do_rename, do_status, do_subscribe
 from server.imap.commands.quota import do_get_quota, do_get_quota_root
-from server.imap.commands.search import do_search
+from server.imap.commands.search import UID_REQUIRED, do_search
 from server.imap.commands.select import do_close, do_expunge, do_select, do_unselect
 from server.imap.commands.store import do_copy, do_store
 from server.imap.connection import ConnectionClosed
@@ -58,11 +58,13 @@ LEGAL: dict[str, frozenset[State]] = {
     **dict.fromkeys(("CAPABILITY", "NOOP", "LOGOUT", "ID"), _ANY),
     **dict.fromkeys(("STARTTLS", "LOGIN", "AUTHENTICATE"), _BEFORE),
     **dict.fromkeys(("SELECT", "EXAMINE", "CREATE", "DELETE", "RENAME", "SUBSCRIBE", "UNSUBSCRIBE"), _AFTER),
+    **dict.fromkeys(("REPLACE", "UID REPLACE"), _OPEN),
     **dict.fromkeys(("GETQUOTA", "GETQUOTAROOT"), _AFTER),
     **dict.fromkeys(("LIST", "LSUB", "STATUS", "APPEND", "NAMESPACE", "ENABLE", "IDLE"), _AFTER),
     **dict.fromkeys(("CHECK", "CLOSE", "UNSELECT", "EXPUNGE", "FETCH", "STORE", "COPY", "MOVE", "SEARCH"), _OPEN),
     **dict.fromkeys(("UID FETCH", "UID STORE", "UID COPY", "UID MOVE", "UID SEARCH", "UID EXPUNGE"), _OPEN),
 }
+_BY_NUMBER = frozenset({"FETCH", "STORE", "COPY", "MOVE", "SEARCH", "SORT", "THREAD"})
 _KEEPS_NUMBERS = frozenset({"FETCH", "STORE", "SEARCH"})
 
 
@@ -74,6 +76,8 @@ async def execute(session: Session, tagged: Tagged) -> Result | None:
     """
     if session.state not in LEGAL[tagged.name]:
         return bad(f"{tagged.name} is not possible now")
+    if session.modes.uid_only and tagged.name in _BY_NUMBER:
+        return UID_REQUIRED
     return await answered(session, tagged.name, lambda: _run(session, tagged))
 
 

@@ -23,7 +23,7 @@ UID_REQUIRED = bad("Message numbers are switched off", b"UIDREQUIRED")
 
 async def do_search(session: Session, command: Search, tag: bytes) -> Result:
     selected = session.selected
-    if session.modes.uid_only and (not command.uid or uses_numbers(command.key)):
+    if session.modes.uid_only and uses_numbers(command.key):
         return UID_REQUIRED
     options = command.options or (_ALL if session.modes.rev2 else None)
     saves = options is not None and SearchReturn.SAVE in options.names

@@ -10,6 +10,7 @@ from server.imap.session import Result, Session, bad, no, ok
 from server.protocol.imap.commands import UidExpunge
 from server.protocol.imap.format import format_mailbox
 from server.protocol.imap.select import Select
+from server.services.mailstore.access import is_shared
 
 
 async def do_select(session: Session, command: Select) -> Result:
@@ -23,8 +24,9 @@ async def do_select(session: Session, command: Select) -> Result:
     session.send(selected.flags_line())
     session.send(selected.exists_lines())
     if session.modes.rev2:
-        session.send(b'* LIST () "/" ' + format_mailbox(mailbox.name) + b"\r\n")
-    elif first := _first_unseen(selected):
+        name = command.mailbox if is_shared(command.mailbox) else mailbox.name
+        session.send(b'* LIST () "/" ' + format_mailbox(name, utf8=True) + b"\r\n")
+    elif not session.modes.uid_only and (first := _first_unseen(selected)):
         session.send(b"* OK [UNSEEN %d] First unseen message\r\n" % first)
     session.send(b"* OK [UIDVALIDITY %d] UIDs valid\r\n" % mailbox.uidvalidity)
     session.send(b"* OK [UIDNEXT %d] Predicted next UID\r\n" % mailbox.uidnext)
