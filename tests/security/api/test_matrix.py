@@ -153,7 +153,7 @@ async def test_bad_credentials_are_401_with_one_text(victim: tuple[Api, dict[str
 
 async def test_a_lower_scope_is_403_on_every_route(victim: tuple[Api, dict[str, str]]) -> None:
     api, refs = victim
-    api.settings_override(rate_per_minute=100_000)
+    api.settings_override(rate_per_minute=100_000, anonymous_rate_per_minute=100_000)
     key = await api.key("campaigns:read")
     before = await snapshot(api)
     for method, path, scope in SCOPED:
@@ -166,7 +166,7 @@ async def test_a_lower_scope_is_403_on_every_route(victim: tuple[Api, dict[str, 
 async def test_another_tenant_sees_and_changes_nothing(victim: tuple[Api, dict[str, str]]) -> None:
     """T27: foreign ids are 404, whether named in the path, in the body, or as the tenant."""
     api, refs = victim
-    api.settings_override(rate_per_minute=100_000)
+    api.settings_override(rate_per_minute=100_000, anonymous_rate_per_minute=100_000)
     await api.unix("POST", "/api/v1/tenants", {"name": "stranger"})
     key = await api.tenant_key("stranger")
     before = await snapshot(api)
@@ -188,7 +188,7 @@ async def test_another_tenant_sees_and_changes_nothing(victim: tuple[Api, dict[s
 
 async def test_a_tenants_own_key_never_gets_system_routes(victim: tuple[Api, dict[str, str]]) -> None:
     api, refs = victim
-    api.settings_override(rate_per_minute=100_000)
+    api.settings_override(rate_per_minute=100_000, anonymous_rate_per_minute=100_000)
     owner = await api.tenant_key("default")
     for method, path, scope in SCOPED:
         if scope.startswith(("tenants:", "system:")):
