@@ -28,10 +28,13 @@ from server.api.controllers.domains import DomainController
 from server.api.controllers.events import EventController
 from server.api.controllers.health import HealthController, MetricsController
 from server.api.controllers.jobs import ImportController, JobController
+from server.api.controllers.mailboxes import MailboxController
+from server.api.controllers.messages import MessageController, ThreadController
 from server.api.controllers.queue import QueueController
 from server.api.controllers.send import SendController, SubmissionController
 from server.api.controllers.settings import SettingsController
 from server.api.controllers.system import SystemController
+from server.api.controllers.tags import CategoryController, TagController
 from server.api.controllers.tenants import OwnTenantController, TenantController
 from server.api.controllers.trace import TraceController
 from server.api.gateway import Gateway
@@ -60,6 +63,11 @@ CONTROLLERS: tuple[ControllerRouterHandler, ...] = (
     AccountSessionController,
     ConnectionController,
     BanController,
+    MailboxController,
+    MessageController,
+    ThreadController,
+    TagController,
+    CategoryController,
     QueueController,
     TraceController,
     EventController,
@@ -91,6 +99,9 @@ DEPENDENCIES: dict[str, Callable[[ApiServices], object]] = {
     "app_passwords": lambda s: s.app_passwords,
     "bans": lambda s: s.bans,
     "connections": lambda s: s.connections,
+    "mail": lambda s: s.mail.reader,
+    "mail_actions": lambda s: s.mail.actor,
+    "tag_definitions": lambda s: s.mail.tags,
     "queue": lambda s: s.queue,
     "submissions": lambda s: s.submissions,
     "sending": lambda s: s.sender,

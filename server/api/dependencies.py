@@ -16,6 +16,9 @@ from server.services.identity.domain_aliases import DomainAliasService
 from server.services.identity.domains import DomainService
 from server.services.identity.tenants import TenantService
 from server.services.identity.tokens import TokenService
+from server.services.mailstore.acting import MailActor
+from server.services.mailstore.reading import MailReader
+from server.services.mailstore.tags import TagService
 from server.services.queue.admin import QueueAdmin
 from server.services.queue.submissions import SubmissionQueries
 from server.services.submission.send import SendService
@@ -38,6 +41,9 @@ AppPasswords = NamedDependency[AppPasswordService]
 BanList = NamedDependency[Bans]
 LiveConnections = NamedDependency[Connections]
 ServerStatus = NamedDependency[StatusService]
+MailReading = NamedDependency[MailReader]
+MailActions = NamedDependency[MailActor]
+TagDefinitions = NamedDependency[TagService]
 Queue = NamedDependency[QueueAdmin]
 Traces = NamedDependency[TraceService]
 Sending = NamedDependency[SendService]

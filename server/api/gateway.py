@@ -104,8 +104,9 @@ class Gateway:
         if scope["method"] in _UNSAFE and body.expected:
             _check_media_type(exchange.headers, path)
         key = exchange.headers.get(b"idempotency-key")
-        if _upload(path) is not None:
-            # Uploads are safe to repeat by themselves, and too large to be kept for comparison.
+        upload = _upload(path)
+        if upload is not None and not upload.keeps_key:
+            # Safe to repeat by themselves, and too large to be kept for comparison.
             key = None
         with self._limits.place(caller.key_id if caller is not None else None):
             if key is not None and scope["method"] == "POST" and caller is not None:

@@ -15,18 +15,24 @@ PREFIX = "/api/v1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """Routes whose body is not JSON: by first and last segment, with media types and octets beyond the largest mail."""
+    """Routes whose body is not JSON: by first and last segment, with media types and octets beyond the largest mail.
+
+    Attributes:
+        keeps_key: Whether an Idempotency-Key counts: the body is then held in memory, to be compared.
+    """
 
     root: str
     leaf: str
     media_types: tuple[str, ...]
     slack_octets: int = 0
+    keeps_key: bool = False
 
     def takes(self, path: str) -> bool:
         return path.startswith(f"{PREFIX}/{self.root}") and path.endswith(self.leaf)
 
 
 UPLOADS = (
+    Upload(root="messages", leaf="/messages", media_types=("message/rfc822",), keeps_key=True),
     Upload(
         root="imports/",
         leaf="/pieces",
@@ -44,6 +50,12 @@ TENANT_ROOTS = frozenset(
         "aliases",
         "api-keys",
         "app-passwords",
+        "mailboxes",
+        "messages",
+        "deleted-messages",
+        "threads",
+        "tags",
+        "categories",
         "queue",
         "trace",
         "events",

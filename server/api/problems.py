@@ -124,11 +124,18 @@ def problem_of(error: Exception, *, request_id: str, path: str) -> tuple[Problem
     headers: dict[str, str] = {}
     if isinstance(error, RateLimited):
         headers["retry-after"] = str(error.retry_after_s)
-    code = error.code if error.code in STATUS_OF else ("unavailable" if error.temporary else "internal")
+    code = error.code if error.code in STATUS_OF else _fallback(error)
     if code == "unauthenticated":
         headers["www-authenticate"] = 'Bearer realm="mairust"'
     detail = "" if code == "internal" else error.public
     return make_problem(code, detail, request_id=request_id, path=path, errors=faults), headers
+
+
+def _fallback(error: MaiRustError) -> str:
+    """The code of an error whose word is a mail protocol's."""
+    if isinstance(error, InvalidInput):
+        return "validation_failed"
+    return "unavailable" if error.temporary else "internal"
 
 
 def make_problem(

@@ -19,6 +19,7 @@ from server.services.identity.domains import DomainService
 from server.services.identity.idempotency import IdempotencyService
 from server.services.identity.tenants import TenantService
 from server.services.identity.tokens import TokenService
+from server.services.mailstore.services import MailServices
 from server.services.queue.admin import QueueAdmin
 from server.services.queue.submissions import SubmissionQueries
 from server.services.submission.send import SendService
@@ -84,6 +85,7 @@ class ApiServices:
     bans: Bans
     connections: Connections
     status: StatusService
+    mail: MailServices
     queue: QueueAdmin
     submissions: SubmissionQueries
     sender: SendService

@@ -19,6 +19,7 @@ from server.daemon.service import Host, Service
 from server.domain.errors import InvalidInput
 from server.services.identity.callers import CallerService
 from server.services.identity.idempotency import IdempotencyService
+from server.services.mailstore.services import make_mail_services
 from server.services.queue.submissions import SubmissionQueries
 from server.services.submission.send import SendService
 from server.services.trace.query import TraceService
@@ -105,6 +106,12 @@ class _Http:
                 listeners=self._listeners,
                 certificate=self._certificate,
                 draining=lambda: self._draining,
+            ),
+            mail=make_mail_services(
+                database=database,
+                blobs=adapters.blobs,
+                worker=adapters.workers.sign,
+                store=appliance.mail.mailstore,
             ),
             queue=appliance.mail.queue_admin,
             jobs=appliance.jobs.jobs,

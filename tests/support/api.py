@@ -27,6 +27,8 @@ from server.services.identity.callers import CallerService
 from server.services.identity.domains import NewDkimKey
 from server.services.identity.idempotency import IdempotencyService
 from server.services.identity.tokens import NewApiKey
+from server.services.mailstore.services import make_mail_services
+from server.services.mailstore.store import MailStore
 from server.services.queue.admin import QueueAdmin
 from server.services.queue.dsn import Reporter
 from server.services.queue.report import compose_notice
@@ -45,7 +47,7 @@ from server.services.upkeep.uploads import UploadService
 from server.store.database import Database
 from tests.support.fake_dns import FakeResolver
 from tests.support.identity import Identity, fake_key, make_identity, scope_of
-from tests.support.stores import WallClock, open_sqlite
+from tests.support.stores import RecordingNotifier, WallClock, open_sqlite
 
 
 class Space(FileBlobStore):
@@ -281,6 +283,18 @@ async def open_api(
                 listeners=lambda: (Listener(name="smtp", port=25),),
                 certificate=lambda: None,
                 draining=lambda: api.draining,
+            ),
+            mail=make_mail_services(
+                database=database,
+                blobs=space,
+                worker=identity.worker,
+                store=MailStore(
+                    database=database,
+                    blobs=space,
+                    notifier=RecordingNotifier(),
+                    clock=clock,
+                    worker=identity.worker,
+                ),
             ),
             queue=mail.queue,
             submissions=SubmissionQueries(database),

@@ -50,8 +50,8 @@ class TraceController(Controller):
             recipient=_key(recipient, "/to"),
             subject=subject,
             ip=ip,
-            since=_time(since, "/since"),
-            until=_time(until, "/until"),
+            since=time_of(since, "/since"),
+            until=time_of(until, "/until"),
         )
         name = f"trace {wanted}"
         page = await traces.find(caller, wanted, cursors.request(caller, name, limit=limit, cursor=cursor))
@@ -83,7 +83,8 @@ def _bracketed(value: str | None) -> str | None:
     return f"<{value.strip('<>')}>"
 
 
-def _time(value: str | None, pointer: str) -> datetime | None:
+def time_of(value: str | None, pointer: str) -> datetime | None:
+    """The instant of a query parameter. Raises InvalidInput."""
     if value is None:
         return None
     instant = parse_time(value)

@@ -116,7 +116,7 @@ async def by_name(tx: Transaction, account_id: AccountId, name: str) -> Mailbox 
 
 async def by_role(tx: Transaction, account_id: AccountId, role: SpecialUse) -> Mailbox | None:
     row = await tx.fetch_one(_BY_ROLE, {"b_account": account_id, "b_role": role.value})
-    return None if row is None else _mailbox(row)
+    return None if row is None else mailbox_from_row(row)
 
 
 async def take_uids(
