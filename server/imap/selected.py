@@ -183,15 +183,11 @@ class SelectedMailbox:
         found = [(pair, place) for pair in page if (place := self.view.index(pair[1])) is not None]
         return [pair for pair, _ in found], [place for _, place in found]
 
-    def fetch_lines(self, page: Sequence[tuple[int, Uid]], texts: Sequence[bytes]) -> bytes:
-        """The FETCH responses of a page (`fetch_line` of each)."""
+    def fetch_heads(self, page: Sequence[tuple[int, Uid]]) -> tuple[bytes, list[int]]:
+        """`fetch_head` of a page as a form and its values."""
         if self._modes.uid_only:
-            return b"".join(
-                [b"* %d UIDFETCH (%b)\r\n" % (uid, text) for (_, uid), text in zip(page, texts, strict=True)]
-            )
-        return b"".join(
-            [b"* %d FETCH (%b)\r\n" % (number, text) for (number, _), text in zip(page, texts, strict=True)]
-        )
+            return b"* %d UIDFETCH", [uid for _, uid in page]
+        return b"* %d FETCH", [number for number, _ in page]
 
     def fetch_line(self, number: int, uid: int, items: Sequence[bytes]) -> bytes:
         """A FETCH response, or UIDFETCH where numbers are not given (RFC 9586 §3.3)."""

@@ -1,4 +1,4 @@
-"""FETCH and UID FETCH (RFC 9051 §6.4.5, §7.5.2; RFC 7162, RFC 9394, RFC 9586).
+"""FETCH and UID FETCH (RFC 9051 §6.4.5, §7.5.2; RFC 3516, RFC 7162, RFC 9394, RFC 9586).
 
 - Flags, sizes and dates come from the view; ENVELOPE and structures as stored, a page of rows at a time; only body
   sections open messages, one after the other.
@@ -23,8 +23,8 @@ from server.imap.selected import SelectedMailbox
 from server.imap.session import FLUSH_OCTETS, Result, Session, bad, no, ok
 from server.protocol.imap.commands import Fetch
 from server.protocol.imap.dates import format_date_time
-from server.protocol.imap.fetch import BodySection, FetchAttribute, FetchItem
-from server.protocol.mime.section import extract, partial
+from server.protocol.imap.fetch import BinarySection, BodySection, FetchAttribute, FetchItem
+from server.protocol.mime.section import UnknownTransferEncoding, extract, extract_binary, partial
 from server.protocol.mime.structure import Part, outline, parse_structure
 from server.services.mailstore.flags import FlagChange
 from server.services.mailstore.store import Details
@@ -32,7 +32,7 @@ from server.telemetry.log import get_logger
 
 log = get_logger("imap")
 
-PAGE_MESSAGES = 200
+PAGE_MESSAGES = 400
 INLINE_PARSE_OCTETS = 256 * 1024
 """Larger messages are taken apart in a worker thread: their structure takes more than a slice."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -45,6 +45,9 @@ class _Stored:
 
     rendered: dict[int, tuple[bytes, bytes, bytes]]
     details: dict[int, Details]
+
+
+NOTHING_STORED = _Stored({}, {})
 
 
 async def do_fetch(session: Session, command: Fetch) -> Result:
@@ -68,7 +71,7 @@ async def do_fetch(session: Session, command: Fetch) -> Result:
             await send_vanished(session, selected, ranges, ModSeq(since))
     if wanted.page is not None:
         named = list(wanted.page.of(named))
-    sections = [item for item in items if isinstance(item, BodySection)]
+    sections = [item for item in items if not isinstance(item, FetchAttribute)]
     seen: frozenset[int] = frozenset()
     if not selected.read_only and any(not section.peek for section in sections):
         seen = await _set_seen(session, selected, [uid for _, uid in named])
@@ -78,6 +81,8 @@ async def do_fetch(session: Session, command: Fetch) -> Result:
             await fetch.bodies(named[start : start + PAGE_MESSAGES])
     else:
         await fetch.rows(named)
+    if fetch.unknown_encoding:
+        return no("The part's encoding is not known", b"UNKNOWN-CTE")
     if fetch.damaged:
         return no("Some messages can't be read now", b"SERVERBUG")
     return ok("FETCH completed", GONE if fetch.missing else b"")
@@ -109,6 +114,17 @@ async def _set_seen(session: Session, selected: SelectedMailbox, uids: Sequence[
     return frozenset(stored.changed)
 
 
+def _path(item: FetchItem) -> tuple[int, ...]:
+    """The part an item names, so that the message's structure is needed."""
+    match item:
+        case BodySection():
+            return item.section.path
+        case BinarySection():
+            return item.path
+        case _:
+            return ()
+
+
 class _Fetch:
     """One FETCH on its way out."""
 
@@ -121,26 +137,37 @@ class _Fetch:
         self._seen = seen
         self._stored = any(item in _STORED for item in items)
         self._detailed = any(item in DETAILS for item in items)
-        self._parts_wanted = any(isinstance(item, BodySection) and item.section.path for item in items)
+        self._parts_wanted = any(_path(item) for item in items)
         self.missing = False
         self.damaged = False
+        self.unknown_encoding = False
 
     async def rows(self, named: Sequence[tuple[int, Uid]]) -> None:
         """Answer without opening messages; the next page's rows are read while this one is written."""
         pages = [named[start : start + PAGE_MESSAGES] for start in range(0, len(named), PAGE_MESSAGES)]
-        ahead = asyncio.ensure_future(self._read(pages[0])) if pages else None
+        ahead = self._read_ahead(pages, 0)
         try:
             for place, page in enumerate(pages):
-                assert ahead is not None  # noqa: S101 - made above and below
-                stored = await ahead
-                ahead = asyncio.ensure_future(self._read(pages[place + 1])) if place + 1 < len(pages) else None
-                present, texts = self._texts(page, stored)
-                self.missing = self.missing or len(present) < len(page)
-                self._session.send(self._selected.fetch_lines(present, texts))
+                stored = NOTHING_STORED if ahead is None else await ahead
+                ahead = self._read_ahead(pages, place + 1)
+                self._send_lines(page, stored)
                 await self._session.pace()
         finally:
             if ahead is not None:
                 ahead.cancel()
+
+    def _send_lines(self, page: Sequence[tuple[int, Uid]], stored: _Stored) -> None:
+        """One response for each message, written column by column: listings spend their time here."""
+        present, form, columns = self._table(page, stored)
+        self.missing = self.missing or len(present) < len(page)
+        head, numbers = self._selected.fetch_heads(present)
+        form = head + b" (" + form + b")\r\n"
+        self._session.send(b"".join([form % values for values in zip(numbers, *columns, strict=True)]))
+
+    def _read_ahead(self, pages: Sequence[Sequence[tuple[int, Uid]]], place: int) -> asyncio.Future[_Stored] | None:
+        if place >= len(pages) or not (self._stored or self._detailed):
+            return None
+        return asyncio.ensure_future(self._read(pages[place]))
 
     async def bodies(self, page: Sequence[tuple[int, Uid]]) -> None:
         """Answer for a page of messages with sections of their octets."""
@@ -148,17 +175,18 @@ class _Fetch:
         numbers = {int(uid): number for number, uid in page}
         answered = 0
         async for uid, octets in self._session.mailstore.octets(self._selected.view, [uid for _, uid in page]):
-            present, texts = self._texts([(numbers[uid], uid)], stored)
+            present, form, columns = self._table([(numbers[uid], uid)], stored)
             if not present:
                 continue
+            text = form % tuple(column[0] for column in columns)
             answered += 1
             if octets is None:
                 self.damaged = True
                 continue
             if uid in self._seen:
                 self._selected.told(uid)
-            self._session.send(self._selected.fetch_head(numbers[uid], uid) + b" (" + texts[0])
-            await self._sections(octets, first=not texts[0])
+            self._session.send(self._selected.fetch_head(numbers[uid], uid) + b" (" + text)
+            await self._sections(octets, first=not text)
             self._session.send(b")\r\n")
             await self._session.pace()
         self.missing = self.missing or answered < len(page)
@@ -172,21 +200,17 @@ class _Fetch:
             details=await mailstore.details(view, uids) if self._detailed else {},
         )
 
-    def _texts(self, page: Sequence[tuple[int, Uid]], stored: _Stored) -> tuple[Sequence[tuple[int, Uid]], list[bytes]]:
-        """The messages of a page that exist, and of each the items that need no octets, in the order asked for.
-
-        Made column by column: a listing of a whole mailbox spends its time here.
-        """
+    def _table(
+        self, page: Sequence[tuple[int, Uid]], stored: _Stored
+    ) -> tuple[Sequence[tuple[int, Uid]], bytes, list[Sequence[object]]]:
+        """The messages of a page that exist; of the items that need no octets a form, and its values in columns."""
         if self._stored:
             page = [pair for pair in page if pair[1] in stored.rendered]
         if self._detailed:
             page = [pair for pair in page if pair[1] in stored.details]
         page, places = self._selected.places(page)
         columns = [self._column(item, page, places, stored) for item in self._columns(page)]
-        if not columns:
-            return page, [b""] * len(page)
-        form = b" ".join(label for label, _ in columns)
-        return page, [form % values for values in zip(*(column for _, column in columns), strict=True)]
+        return page, b" ".join([label for label, _ in columns]), [column for _, column in columns]
 
     def _columns(self, page: Sequence[tuple[int, Uid]]) -> list[FetchAttribute]:
         """The items without sections; with what a client must learn of messages that became \\Seen."""
@@ -230,23 +254,45 @@ class _Fetch:
     async def _sections(self, octets: bytes, *, first: bool) -> None:
         root = await self._root(octets)
         for item in self._items:
-            if not isinstance(item, BodySection):
+            if isinstance(item, FetchAttribute):
                 continue
-            data = extract(octets, root, item.section)
-            label = item.label if first else b" " + item.label
+            label, data = await self._section(octets, root, item)
+            if not first:
+                label = b" " + label
             first = False
-            if item.partial is not None:
-                label += b"<%d>" % item.partial[0]
-                data = None if data is None else partial(data, *item.partial)
             if data is None:
-                self._session.send(label + b" NIL")
+                self._session.send(label)
                 continue
-            self._session.send(b"%s {%d}\r\n" % (label, len(data)))
+            self._session.send(b"%s %s{%d}\r\n" % (label, b"~" if b"\0" in data else b"", len(data)))
             if len(data) > FLUSH_OCTETS:
                 await self._session.flush()
                 await self._session.connection.write_large(data)
             else:
                 self._session.send(data)
+
+    async def _section(
+        self, octets: bytes, root: Part, item: BodySection | BinarySection
+    ) -> tuple[bytes, bytes | None]:
+        """An item's label and the octets it names; None when the label says it all."""
+        try:
+            if isinstance(item, BodySection):
+                data = extract(octets, root, item.section)
+            elif len(octets) <= INLINE_PARSE_OCTETS:
+                data = extract_binary(octets, root, item.path)
+            else:
+                path = item.path
+                data = await self._session.mailstore.worker.run(lambda: extract_binary(octets, root, path))
+        except UnknownTransferEncoding:
+            # RFC 3516 §4.3: what can't be decoded is told by the tagged NO.
+            self.unknown_encoding = True
+            data = None
+        if isinstance(item, BinarySection) and item.size_only:
+            return item.label + b" %d" % len(data or b""), None
+        label = item.label
+        if item.partial is not None:
+            label += b"<%d>" % item.partial[0]
+            data = None if data is None else partial(data, *item.partial)
+        return (label + b" NIL" if data is None else label), data
 
     async def _root(self, octets: bytes) -> Part:
         if not self._parts_wanted:
