@@ -16,7 +16,8 @@ from server.imap.commands.append import do_append
 from server.imap.connection import ConnectionClosed
 from server.imap.dispatch import LEGAL, answered, execute
 from server.imap.session import Result, Session, State, bad, no
-from server.protocol.imap.commands import Append, Tagged
+from server.protocol.imap.append import Append
+from server.protocol.imap.commands import Tagged
 from server.protocol.imap.format import format_status_line
 from server.protocol.imap.fragments import CommandText, LineTooLong, LiteralAnnounced, LiteralChunk
 from server.protocol.imap.parse import CommandSyntaxError, parse_append, parse_command, tag_of
@@ -112,8 +113,11 @@ class Conversation:
             return
         if append is not None:
             tag, command = append
-            if session.state not in LEGAL["APPEND"]:
-                self._refuse(announced, tag, bad("APPEND is not possible now"))
+            if session.state not in LEGAL[command.name]:
+                self._refuse(announced, tag, bad(f"{command.name} is not possible now"))
+                return
+            if session.modes.uid_only and command.name == "REPLACE":
+                self._refuse(announced, tag, bad("Use UIDs", b"UIDREQUIRED"))
                 return
             await self._append(tag, command, announced)
         elif not session.connection.accept_literal():
@@ -123,14 +127,14 @@ class Conversation:
 
     async def _append(self, tag: bytes, command: Append, announced: LiteralAnnounced) -> None:
         session = self._session
-        result = await answered(session, "APPEND", lambda: do_append(session, command, announced))
+        result = await answered(session, command.name, lambda: do_append(session, command, announced))
         if result is INTERNAL_ERROR:
             # How far the message was read is unknown: the stream can't be followed any more.
-            self._answer(tag, "APPEND", result)
+            self._answer(tag, command.name, result)
             await self._bye("Internal error")
             raise ConnectionClosed
         if result is not None:
-            self._answer(tag, "APPEND", result)
+            self._answer(tag, command.name, result)
 
     def _refuse(self, announced: LiteralAnnounced, tag: bytes, result: Result) -> None:
         """Answer instead of taking a literal; one that is sent without waiting ends the session."""

@@ -16,7 +16,7 @@ from enum import Enum
 from server.config.schema import Settings
 from server.domain.access import Presence
 from server.domain.envelope import ConnectionInfo
-from server.domain.errors import NotFound, Unauthenticated
+from server.domain.errors import Forbidden, NotFound, Unauthenticated
 from server.domain.identity import Principal
 from server.domain.ids import AccountId, Uid
 from server.imap.connection import ConnectionClosed, ImapConnection
@@ -187,6 +187,12 @@ class Session:
         self.modes.condstore = True
         if self.selected_mailbox is not None:
             self.send(b"* OK [HIGHESTMODSEQ %d] Modseqs from now on\r\n" % self.selected_mailbox.told_modseq)
+
+    async def require(self, rights: str) -> None:
+        """Check rights on the selected mailbox as they are now (RFC 4314 §4). Raises Forbidden."""
+        have = await self.mailstore.access.rights_now(self.principal, self.selected.view.mailbox)
+        if not all(right in have for right in rights):
+            raise Forbidden("you have no right to do that with this mailbox")
 
     async def select(self, name: str, *, read_only: bool) -> SelectedMailbox:
         """Open a mailbox; one that was open is left (RFC 9051 §7.1 CLOSED). Raises NotFound, InvalidInput."""

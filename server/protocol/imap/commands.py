@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 
 from server.protocol.imap.create import Create
@@ -129,15 +128,6 @@ class Enable:
     """RFC 5161; names in upper case."""
 
     names: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Append:
-    """Everything of APPEND before the message; `internal_date` is None when the server shall choose it."""
-
-    mailbox: str
-    flags: FlagSet
-    internal_date: datetime | None
 
 
 Command = (

@@ -53,7 +53,18 @@ class BodySection:
     peek: bool
 
 
-FetchItem = FetchAttribute | BodySection
+@dataclass(frozen=True, slots=True)
+class BinarySection:
+    """BINARY[part]<offset.count> or BINARY.SIZE[part] (RFC 3516 §4.2); fields as of BodySection."""
+
+    path: tuple[int, ...]
+    partial: tuple[int, int] | None
+    label: bytes
+    peek: bool
+    size_only: bool = False
+
+
+FetchItem = FetchAttribute | BodySection | BinarySection
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +146,8 @@ def _item(cursor: Cursor) -> FetchItem:
     name = cursor.matched(_NAME, "a fetch item").upper()
     if name in (b"BODY", b"BODY.PEEK") and cursor.take_if(b"["):
         return _section(cursor, peek=name == b"BODY.PEEK")
+    if name in (b"BINARY", b"BINARY.PEEK", b"BINARY.SIZE") and cursor.take_if(b"["):
+        return _binary(cursor, name)
     if name == b"PREVIEW" and cursor.take_if(b" ("):
         # LAZY allows a server not to compute it now (RFC 8970 §4.1); ours is there always.
         if cursor.keyword() != b"LAZY":
@@ -166,6 +179,19 @@ def _section(cursor: Cursor, *, peek: bool) -> BodySection:
         cursor.expect(b"]")
     section = Section(path=tuple(part), text=text, names=frozenset(name.lower() for name in fields))
     return BodySection(section, _partial(cursor), _label(part, text, fields), peek)
+
+
+def _binary(cursor: Cursor, name: bytes) -> BinarySection:
+    """section-binary = "[" [section-part] "]" (RFC 3516 §7)"""
+    part: list[int] = []
+    while not cursor.take_if(b"]"):
+        if part:
+            cursor.expect(b".")
+        part.append(_part_number(cursor.matched(_PART, "a part number"), len(part)))
+    size_only = name == b"BINARY.SIZE"
+    label = (b"BINARY.SIZE[" if size_only else b"BINARY[") + b".".join(b"%d" % number for number in part) + b"]"
+    chosen = None if size_only else _partial(cursor)
+    return BinarySection(tuple(part), chosen, label, size_only or name == b"BINARY.PEEK", size_only)
 
 
 def _part_number(digits: bytes, depth: int) -> int:

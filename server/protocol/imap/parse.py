@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from server.protocol.imap.append import Append, parse_append_arguments
 from server.protocol.imap.commands import (
-    Append,
     Authenticate,
     Command,
     Copy,
@@ -29,10 +29,9 @@ from server.protocol.imap.commands import (
     Word,
 )
 from server.protocol.imap.create import parse_create
-from server.protocol.imap.cursor import LITERAL, TAG, Cursor, ImapSyntaxError
-from server.protocol.imap.dates import parse_date_time
+from server.protocol.imap.cursor import TAG, Cursor, ImapSyntaxError
 from server.protocol.imap.fetch import parse_fetch_items, parse_fetch_modifiers
-from server.protocol.imap.flags import FlagSet, parse_flag_list, parse_flags
+from server.protocol.imap.flags import parse_flag_list, parse_flags
 from server.protocol.imap.listing import parse_list, parse_lsub, parse_status_items
 from server.protocol.imap.names import parse_mailbox
 from server.protocol.imap.quota import parse_get_quota, parse_get_quota_root
@@ -42,6 +41,8 @@ from server.protocol.imap.sequence import SequenceSet, parse_sequence_set
 
 ID_FIELDS_MAX = 30
 ENABLE_MAX = 30
+APPENDS = frozenset({"APPEND", "REPLACE", "UID REPLACE"})
+"""Commands that end in messages: they are parsed up to each of them."""
 
 
 class CommandSyntaxError(ImapSyntaxError):
@@ -78,7 +79,7 @@ def parse_command(text: bytes, *, utf8: bool = False) -> Tagged:
 
 
 def parse_append(text: bytes, *, utf8: bool = False) -> tuple[bytes, Append] | None:
-    """Parse an APPEND up to the announcement of its message, `{n}CRLF` included.
+    """Parse an APPEND or REPLACE up to the announcement of its message, `{n}CRLF` included.
 
     Returns:
         Tag and values; None when the literal at the end is not the message: another command, or still the mailbox.
@@ -86,34 +87,20 @@ def parse_append(text: bytes, *, utf8: bool = False) -> tuple[bytes, Append] | N
     Raises:
         CommandSyntaxError: It is an APPEND, but outside the grammar.
 
-    RFC 9051 §6.3.12: append = "APPEND" SP mailbox [SP flag-list] [SP date-time] SP literal
+    RFC 9051 §6.3.12, RFC 8508 §3
     """
     cursor = Cursor(text, utf8=utf8)
     try:
         tag, name = _head(cursor)
     except CommandSyntaxError:
         return None
-    if name != "APPEND":
+    if name not in APPENDS:
         return None
     try:
-        cursor.space()
-        if LITERAL.fullmatch(text, cursor.pos):
-            return None
-        mailbox = parse_mailbox(cursor)
-        cursor.space()
-        flags = FlagSet()
-        if cursor.peek() == b"(":
-            flags = parse_flag_list(cursor)
-            cursor.space()
-        date = None
-        if cursor.peek() == b'"':
-            date = parse_date_time(cursor)
-            cursor.space()
-        if LITERAL.fullmatch(text, cursor.pos) is None:
-            raise ImapSyntaxError("expected the message as a literal")
+        command = parse_append_arguments(cursor, name)
     except ImapSyntaxError as error:
-        raise CommandSyntaxError(error.text, tag, "APPEND") from error
-    return tag, Append(mailbox, flags, date)
+        raise CommandSyntaxError(error.text, tag, name) from error
+    return None if command is None else (tag, command)
 
 
 def tag_of(text: bytes) -> bytes:

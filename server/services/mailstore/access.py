@@ -10,13 +10,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from server.domain import flags as flag_bits
 from server.domain.errors import Forbidden, InvalidInput, NotFound
 from server.domain.identity import Principal
 from server.domain.ids import AccountId
 from server.domain.mailbox import DELIMITER, Mailbox
-from server.domain.rights import ALL_RIGHTS, ANYONE, LOOKUP
+from server.domain.rights import ALL_RIGHTS, ANYONE, DELETE_MESSAGES, LOOKUP, SEEN, WRITE
 from server.protocol.smtp.address import parse_address
 from server.services.mailstore import mailboxes as boxes
 from server.store.database import Database
@@ -167,6 +169,21 @@ def split_shared(name: str) -> tuple[str, str]:
         return rest[:end], boxes.normalise_name(rest[end + 1 :])
     except InvalidInput:
         return rest[:end], ""
+
+
+def permitted_flags(rights: str, flags: int, keywords: Sequence[str]) -> tuple[int, tuple[str, ...]]:
+    """Those of the flags that one with these rights may set: `s` for \\Seen, `t` for \\Deleted, `w` for the rest."""
+    return flags & flag_mask(rights), tuple(keywords) if WRITE in rights else ()
+
+
+def flag_mask(rights: str) -> int:
+    """The bits of `domain.flags` that one with these rights may change (RFC 4314 §4, "STORE")."""
+    mask = flag_bits.SEEN if SEEN in rights else 0
+    if DELETE_MESSAGES in rights:
+        mask |= flag_bits.DELETED
+    if WRITE in rights:
+        mask |= flag_bits.ALL_FLAGS & ~(flag_bits.SEEN | flag_bits.DELETED)
+    return mask
 
 
 def shared_prefix(owner: str) -> str:

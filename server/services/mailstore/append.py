@@ -1,21 +1,32 @@
 """Store a message in a mailbox: APPEND, import and the reception's delivery all come through here.
 
-- Four statements, five with a new blob: this is the hot path of every delivery.
+- Five statements, six with a new blob: this is the hot path of every delivery.
 - Quota, counters, UID and modseq change in the caller's transaction or not at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from server.domain.flags import SEEN
 from server.domain.ids import AccountId, MailboxId, MessageId, TraceId, Uid, new_id
-from server.domain.message import Blob, Rendered, SpecialUse, Stored
+from server.domain.message import Blob, Content, Rendered, SpecialUse, Stored
 from server.services.mailstore.flags import format_stored_keywords
-from server.store.repositories import blobs, mailboxes, messages
+from server.store.repositories import blobs, mailboxes, messages, threads
 from server.store.times import to_us
 from server.store.transaction import Transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewMessage:
+    """A message to store; `flags` are bits of `domain.flags`."""
+
+    content: Content
+    flags: int
+    keywords: Sequence[str]
+    internal_date: datetime | None
 
 
 async def append_in(
@@ -69,6 +80,7 @@ async def append_in(
             rendered=rendered,
             received_at_us=to_us(received_at),
             trace_id=trace_id,
+            place=await threads.place(tx, account_id, rendered),
         )
     message_id = MessageId(new_id())
     state = messages.MessageState(

@@ -13,13 +13,13 @@ from typing import TypeVar
 from server.domain.errors import Conflict, MaiRustError, OverQuota, Unavailable
 from server.domain.ids import AccountId, MailboxId, ModSeq, Uid
 from server.domain.mailbox import Mailbox
-from server.domain.message import CONTENT_RAM_MAX, Content, Rendered, SpecialUse, Stored
+from server.domain.message import CONTENT_RAM_MAX, Blob, Content, Rendered, SpecialUse, Stored
 from server.domain.ports import BlobStore, Clock, ContentWriter, Notifier, Worker
 from server.protocol.imap.search_keys import SearchKey
 from server.protocol.mime.render import render
 from server.services.mailstore import mailboxes as boxes
 from server.services.mailstore.access import Access
-from server.services.mailstore.append import append_in
+from server.services.mailstore.append import NewMessage, append_in
 from server.services.mailstore.copy_move import Copied, Expunged, copy_in, expunge_in, remove_in
 from server.services.mailstore.flags import FlagChange, FlagsStored, format_stored_keywords, store_flags_in
 from server.services.mailstore.octets import MessageOctets
@@ -156,6 +156,67 @@ class MailStore:
 
         return await self._write("mailstore.append", unit)
 
+    async def append_all(
+        self,
+        account_id: AccountId,
+        mailbox_id: MailboxId,
+        new: Sequence[NewMessage],
+        *,
+        replacing: tuple[MailboxView, Uid] | None = None,
+    ) -> list[Stored]:
+        """Store messages, all or none; takes over their contents whatever happens (RFC 3502 §3).
+
+        Args:
+            replacing: A message that goes in the same unit of work (RFC 8508 §3.2).
+
+        Raises:
+            NotFound, OverQuota, InvalidInput: Nothing was stored.
+        """
+        placed: list[tuple[NewMessage, Blob, Rendered]] = []
+        waiting = list(new)
+        try:
+            for message in new:
+                format_stored_keywords(message.keywords)
+                rendered = await self._rendered(message.content)
+                placed.append((message, await self._blobs.place(message.content), rendered))
+                waiting.pop(0)
+        except BaseException:
+            for message in waiting:
+                await self._blobs.discard(message.content)
+            raise
+        now = self._clock.now()
+
+        async def unit(tx: Transaction) -> list[Stored]:
+            if replacing is not None:
+                view, uid = replacing
+                await remove_in(tx, account_id=view.account_id, mailbox_id=view.mailbox_id, uids=[uid])
+            return [
+                await append_in(
+                    tx,
+                    account_id=account_id,
+                    mailbox=mailbox_id,
+                    blob=blob,
+                    blob_is_new=True,
+                    prefix=b"",
+                    rendered=rendered,
+                    flags=message.flags,
+                    keywords=message.keywords,
+                    internal_date=message.internal_date or now,
+                    received_at=now,
+                    trace_id=None,
+                )
+                for message, blob, rendered in placed
+            ]
+
+        stored = await self._write("mailstore.append", unit)
+        if replacing is not None:
+            await replacing[0].refresh()
+        return stored
+
+    async def discard(self, content: Content) -> None:
+        """Forget a content that will not be stored."""
+        await self._blobs.discard(content)
+
     async def store_flags(
         self,
         view: MailboxView,
@@ -260,9 +321,7 @@ class MailStore:
 
     async def deleted(self, account_id: AccountId, mailbox_id: MailboxId) -> tuple[int, int]:
         """Messages marked \\Deleted and their octets (RFC 9051 §6.3.11, RFC 9208 §4.1.4)."""
-        return await self._database.read(
-            "mailstore.deleted", lambda tx: messages.deleted(tx, account_id, mailbox_id)
-        )
+        return await self._database.read("mailstore.deleted", lambda tx: messages.deleted(tx, account_id, mailbox_id))
 
     async def details(self, view: MailboxView, uids: Sequence[int]) -> dict[int, Details]:
         """Ids, preview and date of saving by UID; ask for a page at a time."""

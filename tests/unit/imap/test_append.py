@@ -71,8 +71,8 @@ async def test_text_behind_the_message_stores_nothing(edge: ImapEdge) -> None:
     client = await edge.login()
     await client.send(b"x APPEND INBOX {%d+}\r\n%s junk\r\n" % (len(MESSAGE), MESSAGE))
     assert b"x BAD" in (await client.until(b"x"))[-1]
-    await client.send(b"y APPEND INBOX {%d+}\r\n%s {5}\r\n" % (len(MESSAGE), MESSAGE))
-    assert b"y BAD Only one message" in (await client.until(b"y"))[-1]
+    await client.send(b"y APPEND INBOX {%d+}\r\n%s)) {5}\r\n" % (len(MESSAGE), MESSAGE))
+    assert b"y BAD Unexpected text" in (await client.until(b"y"))[-1]
     assert b"* 0 EXISTS" in await client.ok(b"SELECT INBOX")
 
 
@@ -111,7 +111,7 @@ async def test_our_own_faults_are_no_and_neutral(
         raise error
 
     client = await edge.login()
-    monkeypatch.setattr(MailStore, "append", failing)
+    monkeypatch.setattr(MailStore, "append_all", failing)
     assert answer in await client.append(b"INBOX", MESSAGE)
 
 

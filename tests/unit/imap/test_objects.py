@@ -53,9 +53,7 @@ async def test_preview_and_save_date(edge: ImapEdge) -> None:
     await client.append(b"INBOX", "Subject: y\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nGrüße\r\n".encode())
     await client.ok(b"SELECT INBOX")
     assert await client.ok(b"FETCH 1 PREVIEW") == [b'* 1 FETCH (PREVIEW "Hello there, this is the text.")']
-    assert await client.ok(b"FETCH 2 (UID PREVIEW (LAZY))") == [
-        "* 2 FETCH (UID 2 PREVIEW {7}\r\nGrüße)".encode()
-    ]
+    assert await client.ok(b"FETCH 2 (UID PREVIEW (LAZY))") == ["* 2 FETCH (UID 2 PREVIEW {7}\r\nGrüße)".encode()]
     (line,) = await client.ok(b"FETCH 1 (SAVEDATE INTERNALDATE)")
     assert b'INTERNALDATE " 1-Jan-2001' in line
     assert re.search(rb'SAVEDATE "[ 0-3][0-9]-[A-Z][a-z]{2}-20[0-9]{2} [0-9:]{8} \+0000"', line)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.domain import flags as bits
+from server.protocol.imap.append import Append, MessageHead, parse_behind
 from server.protocol.imap.commands import (
-    Append,
     Authenticate,
     Command,
     Copy,
@@ -29,6 +29,7 @@ from server.protocol.imap.commands import (
     Word,
 )
 from server.protocol.imap.create import Create
+from server.protocol.imap.cursor import ImapSyntaxError
 from server.protocol.imap.fetch import FetchAttribute
 from server.protocol.imap.flags import FlagSet
 from server.protocol.imap.listing import List, ListReturn, ListSelect, StatusItem
@@ -190,12 +191,12 @@ def test_malformed_list(text: bytes) -> None:
 @pytest.mark.parametrize(
     ("text", "append"),
     [
-        (b"a APPEND INBOX {5}\r\n", Append("INBOX", FlagSet(), None)),
-        (b"a append {5}\r\nINBOX {5+}\r\n", Append("INBOX", FlagSet(), None)),
-        (b"a APPEND x (\\Seen) {5}\r\n", Append("x", FlagSet(bits.SEEN), None)),
+        (b"a APPEND INBOX {5}\r\n", Append("INBOX", MessageHead())),
+        (b"a append {5}\r\nINBOX {5+}\r\n", Append("INBOX", MessageHead())),
+        (b"a APPEND x (\\Seen) {5}\r\n", Append("x", MessageHead(FlagSet(bits.SEEN)))),
         (
             b'a APPEND x (k) " 1-Jan-2026 00:00:00 +0000" {5}\r\n',
-            Append("x", FlagSet(0, ("k",)), datetime(2026, 1, 1, tzinfo=UTC)),
+            Append("x", MessageHead(FlagSet(0, ("k",)), datetime(2026, 1, 1, tzinfo=UTC))),
         ),
     ],
 )
@@ -225,3 +226,36 @@ def test_append_without_a_literal_is_malformed() -> None:
 )
 def test_tag_of(text: bytes, tag: bytes) -> None:
     assert tag_of(text) == tag
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        (b"a APPEND x ~{5}\r\n", Append("x", MessageHead(binary=True))),
+        (b"a APPEND x UTF8 (~{5+}\r\n", Append("x", MessageHead(binary=True, wrapped=True))),
+        (b"a REPLACE 4 x {5}\r\n", Append("x", MessageHead(), SequenceSet(((4, 4),)))),
+        (b"a UID REPLACE * x (\\Seen) {5}\r\n", Append("x", MessageHead(FlagSet(1)), SequenceSet(((0, 0),)), uid=True)),
+    ],
+)
+def test_forms_of_append_and_replace(text: bytes, command: Append) -> None:
+    """RFC 3516 §4.4, RFC 6855 §4, RFC 8508 §3."""
+    assert parse_append(text) == (b"a", command)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"a REPLACE 1:2 x {5}\r\n", b"a REPLACE 1,2 x {5}\r\n", b"a APPEND x UTF8 ({5}\r\n", b"a APPEND x UTF9 (~{5}\r\n"],
+)
+def test_forms_that_are_none(text: bytes) -> None:
+    with pytest.raises(CommandSyntaxError):
+        parse_append(text)
+
+
+def test_what_stands_behind_a_message() -> None:
+    """RFC 3502 §6."""
+    assert parse_behind(b"", MessageHead()) is None
+    assert parse_behind(b")", MessageHead(wrapped=True)) is None
+    assert parse_behind(b" (\\Seen) {3}\r\n", MessageHead()) == MessageHead(FlagSet(1))
+    for text in (b"x", b" ", b") {3}\r\n", b" INBOX {3}\r\n"):
+        with pytest.raises(ImapSyntaxError):
+            parse_behind(text, MessageHead())
