@@ -105,7 +105,7 @@ def pop3_services(appliance: Appliance, host: Host) -> list[Service]:
         owner=server.hostname,
         shared=shared,
     )
-    services = Pop3Services(maildrops=maildrops, logins=appliance.identity.logins)
+    services = Pop3Services(maildrops=maildrops, logins=appliance.identity.logins, gate=appliance.identity.connections)
     appliance.pop3 = Pop3Server(services=services, settings=settings, tls=_context(adapters.tls), sockets=sockets)
     leases = [Service(name="maildrops", run=maildrops.run)] if shared else []
     return [_listener("pop3", appliance.pop3), *leases]
@@ -125,6 +125,7 @@ def managesieve_services(appliance: Appliance, host: Host) -> list[Service]:
         notify_methods=NOTIFY_METHODS,
         script_octets_max=SCRIPT_OCTETS_MAX,
         redirects_max=REDIRECTS_MAX,
+        gate=appliance.identity.connections,
     )
     edge = ManageSieveServer(services=services, tls=_context(appliance.adapters.tls), sockets=sockets)
     return [_listener("managesieve", edge)]

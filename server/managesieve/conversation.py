@@ -53,8 +53,8 @@ class Conversation:
             self._bye("Idle for too long")
         except Unfollowable as error:
             self._bye(str(error))
-        except Draining:
-            session.send(format_response(b"BYE", "Server is shutting down", b"TRYLATER"))
+        except Draining as draining:
+            session.send(format_response(b"BYE", str(draining), b"TRYLATER"))
         finally:
             session.logout()
         await session.flush()
@@ -77,7 +77,9 @@ class Conversation:
 
     async def _answer(self, segments: Sequence[bytes]) -> bytes:
         try:
-            return await self._run(parse_command(segments))
+            command = parse_command(segments)
+            self._session.visit.note(segments[0].partition(b" ")[0].decode("ascii", "replace").upper())
+            return await self._run(command)
         except ManageSieveSyntaxError as error:
             text = str(error)
             return format_response(b"NO", text[:1].upper() + text[1:])

@@ -25,7 +25,11 @@ from server.telemetry.metrics import AUTH_ATTEMPTS
 
 log = get_logger("sieve")
 
-MECHANISMS: dict[str, sasl.Mechanism] = {"PLAIN": sasl.plain, "SCRAM-SHA-256": sasl.scram}
+MECHANISMS: dict[str, sasl.Mechanism] = {
+    "PLAIN": sasl.plain,
+    "SCRAM-SHA-256": sasl.scram,
+    "OAUTHBEARER": sasl.oauthbearer,
+}
 
 
 async def do_authenticate(session: Session, command: Authenticate) -> bytes:

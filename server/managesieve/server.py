@@ -14,7 +14,7 @@ from server.managesieve.services import ManageSieveServices
 from server.managesieve.session import Session
 from server.protocol.managesieve import format_response
 from server.stream.connection import StreamConnection
-from server.stream.listening import StreamServer
+from server.stream.listening import StreamServer, Visit
 from server.telemetry.metrics import MANAGESIEVE_CONNECTIONS
 
 LISTENER = "managesieve"
@@ -43,20 +43,18 @@ class ManageSieveServer(StreamServer):
         super().__init__(
             component="sieve",
             sockets={LISTENER: sockets},
-            refusals={LISTENER: format_response(b"BYE", "Too many connections", b"TRYLATER")},
+            refusal=lambda _listener, text: format_response(b"BYE", text, b"TRYLATER"),
             failure=INTERNAL_ERROR,
             session=self._conversation,
+            gate=services.gate,
             gauge=MANAGESIEVE_CONNECTIONS,
         )
 
-    def _conversation(
-        self, connection: StreamConnection, info: ConnectionInfo, logged_in: Callable[[], None]
-    ) -> Conversation:
+    def _conversation(self, connection: StreamConnection, info: ConnectionInfo, visit: Visit) -> Conversation:
         def admit(account_id: AccountId) -> bool:
             if self._accounts[account_id] >= SESSIONS_PER_ACCOUNT_MAX:
                 return False
             self._accounts[account_id] += 1
-            logged_in()
             return True
 
         session = Session(
@@ -66,6 +64,7 @@ class ManageSieveServer(StreamServer):
             tls_context=self._tls,
             admit=admit,
             release=self._release,
+            visit=visit,
         )
         return Conversation(session)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from server.domain.access import Gate, OpenGate
 from server.domain.ids import AccountId
 from server.stream.sasl import LoginService
 
@@ -66,3 +67,4 @@ class ManageSieveServices:
     notify_methods: Sequence[str]
     script_octets_max: int
     redirects_max: int
+    gate: Gate = field(default_factory=OpenGate)

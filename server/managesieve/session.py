@@ -19,6 +19,7 @@ from server.managesieve.services import ManageSieveServices
 from server.protocol.lines import LineTooLong
 from server.protocol.managesieve import LINE_MAX, LITERALS_MAX, announced
 from server.stream.connection import PIECE_OCTETS, ConnectionClosed, StreamConnection
+from server.stream.listening import Visit
 from server.stream.sasl import SASL_LINE_MAX
 
 LOGIN_TIMEOUT_S = 60.0
@@ -57,6 +58,7 @@ class Session:
         tls_context: The present TLS context, None when the server has none.
         admit: Called with the account at login; False when it has too many sessions.
         release: Called when a session that was admitted leaves its account.
+        visit: Told who is logged in.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Session:
         tls_context: Callable[[], ssl.SSLContext | None],
         admit: Callable[[AccountId], bool],
         release: Callable[[AccountId], None],
+        visit: Visit,
     ) -> None:
         self.connection = connection
         self.info = info
@@ -77,6 +80,7 @@ class Session:
         self.principal: Principal | None = None
         self._admit = admit
         self._release = release
+        self.visit = visit
         self._out: list[bytes] = []
         self._opened = asyncio.get_running_loop().time()
 
@@ -102,6 +106,7 @@ class Session:
             return False
         self.principal = principal
         self.state = State.AUTHENTICATED
+        self.visit.enter(principal, self.info)
         return True
 
     def logout(self) -> None:
@@ -112,6 +117,7 @@ class Session:
             self._opened = asyncio.get_running_loop().time()
         if principal is not None:
             self._release(principal.account_id)
+            self.visit.leave()
 
     async def start_tls(self) -> None:
         """Upgrade the connection. Raises ConnectionClosed."""

@@ -26,6 +26,7 @@ from server.protocol.pop3.commands import (
     Top,
     User,
     Word,
+    name_of,
     parse_command,
 )
 from server.protocol.pop3.message import END
@@ -85,7 +86,9 @@ class Conversation:
     async def _answer(self, line: bytes) -> bytes:
         """The last part of the response; what came before it has been sent."""
         try:
-            return await self._run(parse_command(line))
+            command = parse_command(line)
+            self._session.visit.note(name_of(command))
+            return await self._run(command)
         except Pop3SyntaxError as error:
             text = str(error)
             return err(text[:1].upper() + text[1:])

@@ -32,7 +32,12 @@ from server.telemetry.metrics import AUTH_ATTEMPTS
 
 log = get_logger("pop3")
 
-MECHANISMS: dict[str, sasl.Mechanism] = {"PLAIN": sasl.plain, "LOGIN": sasl.login, "SCRAM-SHA-256": sasl.scram}
+MECHANISMS: dict[str, sasl.Mechanism] = {
+    "PLAIN": sasl.plain,
+    "LOGIN": sasl.login,
+    "SCRAM-SHA-256": sasl.scram,
+    "OAUTHBEARER": sasl.oauthbearer,
+}
 _TLS_FIRST = err("Log in after STLS")
 
 

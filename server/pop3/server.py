@@ -14,7 +14,7 @@ from server.pop3.conversation import Conversation
 from server.pop3.services import Pop3Services
 from server.pop3.session import Session
 from server.stream.connection import StreamConnection
-from server.stream.listening import StreamServer
+from server.stream.listening import StreamServer, Visit
 from server.telemetry.metrics import POP3_CONNECTIONS
 
 
@@ -47,9 +47,10 @@ class Pop3Server(StreamServer):
         super().__init__(
             component="pop3",
             sockets={listener.value: bound for listener, bound in sockets.items()},
-            refusals={Listener.POP3: err("Too many connections", "SYS/TEMP")},
+            refusal=_refusal,
             failure=INTERNAL_ERROR,
             session=self._conversation,
+            gate=services.gate,
             gauge=POP3_CONNECTIONS,
         )
 
@@ -57,15 +58,17 @@ class Pop3Server(StreamServer):
         """Use other settings for connections from now on."""
         self._settings = settings
 
-    def _conversation(
-        self, connection: StreamConnection, info: ConnectionInfo, logged_in: Callable[[], None]
-    ) -> Conversation:
+    def _conversation(self, connection: StreamConnection, info: ConnectionInfo, visit: Visit) -> Conversation:
         session = Session(
             connection=connection,
             info=info,
             services=self._services,
             settings=self._settings,
             tls_context=self._tls,
-            logged_in=logged_in,
+            visit=visit,
         )
         return Conversation(session, implicit_tls=info.listener == Listener.POP3S)
+
+
+def _refusal(listener: str, text: str) -> bytes:
+    return err(text, "SYS/TEMP") if listener == Listener.POP3 else b""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from server.domain.access import Gate, OpenGate
 from server.services.mailstore.maildrop import Maildrops
 from server.stream.sasl import LoginService
 
@@ -12,3 +13,4 @@ from server.stream.sasl import LoginService
 class Pop3Services:
     maildrops: Maildrops
     logins: LoginService
+    gate: Gate = field(default_factory=OpenGate)

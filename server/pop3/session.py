@@ -21,6 +21,7 @@ from server.pop3.services import Pop3Services
 from server.protocol.lines import Line, LineTooLong
 from server.services.mailstore.maildrop import Maildrop
 from server.stream.connection import ConnectionClosed, StreamConnection
+from server.stream.listening import Visit
 
 SLICE_S = 0.0015
 FLUSH_OCTETS = 32 * 1024
@@ -39,7 +40,7 @@ class Session:
 
     Args:
         tls_context: The present TLS context, None when the server has none.
-        logged_in: Called when the session has its maildrop.
+        visit: Told when the session has its maildrop.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Session:
         services: Pop3Services,
         settings: Settings,
         tls_context: Callable[[], ssl.SSLContext | None],
-        logged_in: Callable[[], None],
+        visit: Visit,
     ) -> None:
         self.connection = connection
         self.info = info
@@ -62,7 +63,7 @@ class Session:
         self.utf8 = False
         self.maildrop: Maildrop | None = None
         self.deleted: set[int] = set()
-        self._logged_in = logged_in
+        self.visit = visit
         self._out: list[bytes] = []
         self._out_octets = 0
         self._slice_started = time.perf_counter()
@@ -89,7 +90,7 @@ class Session:
         """Lock the account's maildrop and begin the TRANSACTION state. Raises Conflict, Unavailable."""
         self.maildrop = await self.services.maildrops.open(principal.account_id)
         self.state = State.TRANSACTION
-        self._logged_in()
+        self.visit.enter(principal, self.info)
 
     async def leave(self) -> None:
         """Give the maildrop back."""

@@ -29,7 +29,7 @@ class ConnectionClosed(Exception):
 
 
 class Draining(Exception):
-    """The server stops: nothing more is read from this client."""
+    """Nothing more is read from this client; the text is for it."""
 
 
 class StreamConnection(asyncio.Protocol):
@@ -49,7 +49,7 @@ class StreamConnection(asyncio.Protocol):
         self._eof = False
         self._lost = False
         self._reading_paused = False
-        self._draining = False
+        self._draining = ""
         self.lost_reason = ""
 
     # Called by the event loop.
@@ -96,9 +96,9 @@ class StreamConnection(asyncio.Protocol):
     def local_port(self) -> int:
         return _address(self._info("sockname"))[1]
 
-    def drain_input(self) -> None:
-        """Read nothing more: whoever waits for input, or will, gets Draining."""
-        self._draining = True
+    def drain_input(self, reason: str) -> None:
+        """Read nothing more: whoever waits for input, or will, gets Draining with this reason."""
+        self._draining = self._draining or reason
         self._readable.set()
 
     async def line(self, limit_octets: int, deadline: float) -> Line | LineTooLong:
@@ -117,14 +117,14 @@ class StreamConnection(asyncio.Protocol):
     def line_ready(self, limit_octets: int) -> Line | LineTooLong | None:
         """The next line if it is there. Raises Draining."""
         if self._draining:
-            raise Draining
+            raise Draining(self._draining)
         return self._input.next_line(limit_octets)
 
     async def piece(self, most_octets: int, deadline: float) -> bytes:
         """The next octets, at least one. Raises as `line`."""
         while True:
             if self._draining:
-                raise Draining
+                raise Draining(self._draining)
             found = self._input.next_piece(most_octets)
             if found is not None:
                 return found

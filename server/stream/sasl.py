@@ -1,4 +1,4 @@
-"""SASL as the edges of lines share it: mechanisms over an exchange of octets (RFC 4422, RFC 4616, RFC 5802).
+"""SASL as the edges of lines share it: mechanisms over an exchange of octets (RFC 4422, 4616, 5802, 7628).
 
 - The edge carries challenges and responses in its own syntax; here they are plain octets.
 - One outcome for every wrong credential. What a client sent is never logged and never quoted back.
@@ -21,6 +21,7 @@ from server.protocol.sasl.messages import (
     parse_password,
     parse_plain,
 )
+from server.protocol.sasl.oauthbearer import REFUSAL, parse_oauthbearer
 from server.protocol.sasl.scram import ScramCredential, ScramServer
 
 SASL_LINE_MAX = 12_288
@@ -45,11 +46,15 @@ class LoginService(Protocol):
         """Raises Unauthenticated, RateLimited or Unavailable."""
         ...
 
-    async def scram(self, login: str) -> ScramCredential:
+    async def bearer(self, *, token: str, login: str, connection: ConnectionInfo) -> Principal:
+        """A login by token; an empty `login` leaves the identity to it. Raises as `authenticate`."""
+        ...
+
+    async def scram(self, login: str, *, app_passwords: bool = False) -> ScramCredential:
         """What SCRAM needs of an account; a stable fake for one that does not exist."""
         ...
 
-    async def scram_result(self, *, login: str, ok: bool, connection: ConnectionInfo) -> Principal:
+    async def scram_result(self, *, login: str, ok: bool, connection: ConnectionInfo, matched: str = "") -> Principal:
         """End a SCRAM exchange. Raises as `authenticate`."""
         ...
 
@@ -81,12 +86,23 @@ async def scram(logins: LoginService, info: ConnectionInfo, initial: bytes | Non
     """RFC 5802 §5, RFC 7677; the server's signature is the final data."""
     server = ScramServer(secrets.token_urlsafe(_NONCE_OCTETS).encode("ascii"))
     name = server.client_first(initial if initial is not None else await ask(b""))
-    challenge = server.server_first(await logins.scram(name))
+    challenge = server.server_first(await logins.scram(name, app_passwords=True))
     signature = server.client_final(await ask(challenge))
-    principal = await logins.scram_result(login=name, ok=signature is not None, connection=info)
+    principal = await logins.scram_result(login=name, ok=signature is not None, connection=info, matched=server.matched)
     if signature is None:
         raise Unauthenticated("wrong password")
     return Authenticated(principal=principal, final=signature)
+
+
+async def oauthbearer(logins: LoginService, info: ConnectionInfo, initial: bytes | None, ask: Ask) -> Authenticated:
+    """RFC 7628; a refused token is told so before the exchange fails (§3.2.3)."""
+    message = parse_oauthbearer(initial if initial is not None else await ask(b""))
+    try:
+        principal = await logins.bearer(token=message.token, login=message.login, connection=info)
+    except Unauthenticated:
+        await ask(REFUSAL)
+        raise
+    return Authenticated(principal=principal)
 
 
 Mechanism = Callable[[LoginService, ConnectionInfo, bytes | None, Ask], Awaitable[Authenticated]]

@@ -22,6 +22,7 @@ from tests.support.imap_edge import PASSWORD, FakeLogins, add_account
 from tests.support.smtp_edge import server_context
 from tests.support.stores import WallClock, open_sqlite
 from tests.support.stream_client import StreamClient
+from tests.support.stream_gate import FakeGate
 
 ADDRESS = "a@example.org"
 _LITERAL = re.compile(rb"\{([0-9]+)\}\r\n\Z")
@@ -76,6 +77,7 @@ class SieveEdge:
     server: ManageSieveServer
     scripts: ScriptService
     logins: FakeLogins
+    gate: FakeGate
     port: int
     clients: list[SieveClient] = field(default_factory=list)
 
@@ -114,6 +116,7 @@ async def open_managesieve(folder: Path) -> AsyncIterator[SieveEdge]:
         for address in (ADDRESS, "b@example.org"):
             logins.accounts[address] = await add_account(database, address)
         scripts = ScriptService(database=database, directory=Directory(database, WallClock()))
+        gate = FakeGate()
         sock = socket.socket()
         sock.bind(("127.0.0.1", 0))
         server = ManageSieveServer(
@@ -124,11 +127,12 @@ async def open_managesieve(folder: Path) -> AsyncIterator[SieveEdge]:
                 notify_methods=NOTIFY_METHODS,
                 script_octets_max=SCRIPT_OCTETS_MAX,
                 redirects_max=REDIRECTS_MAX,
+                gate=gate,
             ),
             tls=server_context,
             sockets=[sock],
         )
-        edge = SieveEdge(server, scripts, logins, sock.getsockname()[1])
+        edge = SieveEdge(server, scripts, logins, gate, sock.getsockname()[1])
         ready = asyncio.Event()
         task = asyncio.create_task(server.serve(ready=ready.set))
         await ready.wait()

@@ -23,6 +23,7 @@ from tests.support.imap_edge import PASSWORD, FakeLogins, add_account
 from tests.support.smtp_edge import server_context
 from tests.support.stores import RecordingNotifier, WallClock, open_sqlite
 from tests.support.stream_client import WAIT_S, StreamClient
+from tests.support.stream_gate import FakeGate
 
 ADDRESS = "a@example.org"
 
@@ -67,6 +68,7 @@ class Pop3Edge:
     database: Database
     mailstore: MailStore
     logins: FakeLogins
+    gate: FakeGate
     pop3_port: int
     pop3s_port: int
     clients: list[Pop3Client] = field(default_factory=list)
@@ -148,14 +150,17 @@ async def open_pop3(folder: Path, *, idle_s: float = 600.0, shared: bool = False
         for address in (ADDRESS, "b@example.org"):
             logins.accounts[address] = await add_account(database, address)
         maildrops = Maildrops(mailstore=store, database=database, clock=clock, owner="mx.example.org", shared=shared)
+        gate = FakeGate()
         plain, secure = _bound(), _bound()
         server = Pop3Server(
-            services=Pop3Services(maildrops=maildrops, logins=logins),
+            services=Pop3Services(maildrops=maildrops, logins=logins, gate=gate),
             settings=Settings(pop3=Pop3(enabled=True, idle_timeout=idle_s)),
             tls=server_context,
             sockets={Listener.POP3: [plain], Listener.POP3S: [secure]},
         )
-        edge = Pop3Edge(server, maildrops, database, store, logins, plain.getsockname()[1], secure.getsockname()[1])
+        edge = Pop3Edge(
+            server, maildrops, database, store, logins, gate, plain.getsockname()[1], secure.getsockname()[1]
+        )
         ready = asyncio.Event()
         task = asyncio.create_task(server.serve(ready=ready.set))
         await ready.wait()

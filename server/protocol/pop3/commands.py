@@ -113,6 +113,17 @@ def parse_command(line: bytes) -> Command:
             return _word(name, words)
 
 
+def name_of(command: Command) -> str:
+    """The keyword, for logs and lists."""
+    match command:
+        case Word():
+            return command.value
+        case Listing() | OnMessage():
+            return command.verb
+        case _:
+            return type(command).__name__.upper()
+
+
 def _word(name: bytes, words: list[bytes]) -> Word:
     try:
         word = Word(name.decode("ascii"))

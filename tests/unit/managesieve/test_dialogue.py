@@ -43,7 +43,7 @@ async def test_capabilities_of_section_1_7(edge: SieveEdge) -> None:
     await client.ok(b"STARTTLS")
     await client.start_tls()
     lines = await client.response()
-    assert b'"SASL" "PLAIN SCRAM-SHA-256"' in lines
+    assert b'"SASL" "PLAIN SCRAM-SHA-256 OAUTHBEARER"' in lines
     assert b'"STARTTLS"' not in lines
     await client.login()
     assert b'"OWNER" "a@example.org"' in await client.ok(b"CAPABILITY")
@@ -253,3 +253,25 @@ async def test_a_drain_says_bye(tmp_path: Path) -> None:
         client = await edge.opened()
         await edge.server.drain(10.0)
         assert await client.rest() == b'BYE (TRYLATER) "Server is shutting down"\r\n'
+
+
+async def test_a_banned_network_is_told_and_closed(edge: SieveEdge) -> None:
+    edge.gate.banned.add("127.0.0.1")
+    assert (await (await edge.dial()).rest()).startswith(b'BYE (TRYLATER) "Your network is refused')
+
+
+async def test_a_session_whose_login_ends_is_told_and_closed(edge: SieveEdge) -> None:
+    """security.md §4: within 5 s."""
+    client = await edge.opened()
+    await client.ok(b"LISTSCRIPTS")
+    assert edge.gate.only.command == "LISTSCRIPTS"
+    edge.gate.only.close()
+    assert await client.rest() == b'BYE (TRYLATER) "Your login has ended, log in again"\r\n'
+
+
+async def test_who_unauthenticates_is_gone_for_the_gate(edge: SieveEdge) -> None:
+    client = await edge.opened()
+    await client.ok(b"UNAUTHENTICATE")
+    assert edge.gate.here == {}
+    assert (await client.login("b@example.org")).startswith(b"OK")
+    assert edge.gate.only.principal.address == "b@example.org"

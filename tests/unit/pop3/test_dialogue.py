@@ -12,8 +12,9 @@ from server.domain.errors import Unavailable
 from server.pop3.server import Listener
 from server.protocol.sasl.scram import derive_credential
 from server.services.mailstore.store import MailStore
+from tests.support import imap_edge
 from tests.support.imap_edge import PASSWORD
-from tests.support.pop3_edge import ADDRESS, Pop3Edge, open_pop3
+from tests.support.pop3_edge import ADDRESS, Pop3Client, Pop3Edge, open_pop3
 from tests.support.scram_client import ScramClient
 
 ONE = b"Subject: one\r\n\r\n" + b"1" * 104
@@ -187,7 +188,7 @@ async def test_capabilities_tell_what_may_be_used_now(edge: Pop3Edge) -> None:
     plain = await edge.connect(secure=False)
     assert set((await plain.many(b"CAPA")).splitlines()) == CAPABILITIES | {b"STLS"}
     secure = await edge.connect()
-    logins = {b"USER", b"SASL PLAIN LOGIN SCRAM-SHA-256"}
+    logins = {b"USER", b"SASL PLAIN LOGIN SCRAM-SHA-256 OAUTHBEARER"}
     assert set((await secure.many(b"CAPA")).splitlines()) == CAPABILITIES | logins
     await secure.login()
     assert set((await secure.many(b"CAPA")).splitlines()) == CAPABILITIES | logins
@@ -330,3 +331,38 @@ async def test_both_listeners_name_themselves(edge: Pop3Edge) -> None:
     await edge.connect()
     await asyncio.sleep(0)
     assert edge.server.open_connections == 1
+
+
+async def test_a_login_by_token(edge: Pop3Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 7628 §4.1; a refused token is told so before the exchange fails (§4.3)."""
+    message = encoded(b"n,a=a@example.org,\x01auth=Bearer vF9dft4qmT\x01\x01")
+    client = await edge.connect()
+    refusal = await client.ask(b"AUTH OAUTHBEARER " + message)
+    assert b"invalid_token" in base64.b64decode(refusal.removeprefix(b"+ "))
+    assert (await client.ask(encoded(b"\x01"))).startswith(b"-ERR [AUTH] ")
+    monkeypatch.setattr(imap_edge, "PASSWORD", b"vF9dft4qmT")
+    assert await client.ask(b"AUTH OAUTHBEARER") == b"+ "
+    assert (await client.ask(message)).startswith(b"+OK")
+
+
+async def test_a_banned_network_is_told_and_closed(edge: Pop3Edge) -> None:
+    edge.gate.banned.add("127.0.0.1")
+    assert (await (await edge.dial(secure=False)).rest()).startswith(b"-ERR [SYS/TEMP] Your network is refused")
+    silent = await Pop3Client.open(edge.pop3s_port, secure=False)
+    assert await silent.rest() == b""
+    await silent.close()
+
+
+async def test_a_session_whose_login_ends_is_closed_without_its_deletions(edge: Pop3Edge) -> None:
+    """security.md §4: within 5 s."""
+    await edge.fill(ONE)
+    client = await edge.opened()
+    assert edge.gate.only.principal.address == ADDRESS
+    assert edge.gate.only.info.tls is not None
+    await client.ok(b"DELE 1")
+    assert edge.gate.only.command == "DELE"
+    edge.gate.only.close()
+    assert await client.rest() == b""
+    await edge.left()
+    assert edge.gate.here == {}
+    assert len(await edge.uids()) == 1
