@@ -32,6 +32,8 @@ NOUNS: Mapping[str, tuple[str, str]] = {
     "alias": (_COMMANDS + "alias", "Addresses that expand to others"),
     "queue": (_COMMANDS + "queue", "Mail waiting to be delivered"),
     "trace": (_COMMANDS + "trace", "Where did that mail go"),
+    "import": (_COMMANDS + "import_", "Old mail in: Maildir, mbox, single mails, IMAP"),
+    "job": (_COMMANDS + "job", "Long-running work"),
     "log": (_COMMANDS + "log", "The event stream"),
     "api-key": (_COMMANDS + "api_key", "Keys for programs"),
     "app-password": (_COMMANDS + "app_password", "Passwords of single devices"),

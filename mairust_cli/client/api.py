@@ -117,7 +117,25 @@ class Client:
             raise problem_of(answer)
         return answer.body.decode("utf-8", "replace")
 
-    def send(self, method: str, target: str, *, query: Query | None = None, body: object = None) -> Answer:
+    def upload(self, path: str, data: bytes, media_type: str, query: Query | None = None) -> Json:
+        """POST octets; the answer is a JSON object."""
+        answer = self.send("POST", PREFIX + self._scoped(path), query=query, body=data, media_type=media_type)
+        if answer.status >= 400:
+            raise problem_of(answer)
+        try:
+            return as_object(json.loads(answer.body))
+        except ValueError:
+            raise _unreadable(answer) from None
+
+    def send(
+        self,
+        method: str,
+        target: str,
+        *,
+        query: Query | None = None,
+        body: object = None,
+        media_type: str = "application/json",
+    ) -> Answer:
         """One request to a whole path (with `/api/v1`, or `/health`), whatever its status."""
         known = {key: _query_text(value) for key, value in (query or {}).items() if value is not None and value != ""}
         url = f"{target}?{urlencode(known)}" if known else target
@@ -125,7 +143,7 @@ class Client:
         request_id = os.urandom(8).hex()
         headers = {"Accept": "application/json", "X-Request-Id": request_id}
         if data is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = media_type
         if self.endpoint.token:
             headers["Authorization"] = f"Bearer {self.endpoint.token}"
         started = time.monotonic()

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from mairust_cli.client.api import Client
+from mairust_cli.client.api import Client, segment
+from mairust_cli.commands.job import job_id_of
 from mairust_cli.exits import CliError, Exit
+from mairust_cli.jobs import FINAL
 from mairust_cli.runtime import runtime
 from mairust_cli.shell import single, verb
 
@@ -19,14 +21,20 @@ EVERY_S = 0.2
 @verb(app, "wait", "mairust wait --for ready", "mairust wait --for queue-empty --timeout 300")
 def wait(
     ctx: typer.Context,
-    what: Annotated[str, typer.Option("--for", metavar="ready|queue-empty", help="What to wait for.")] = "ready",
+    what: Annotated[str, typer.Option("--for", metavar="ready|queue-empty|job=ID", help="What to wait for.")] = "ready",
 ) -> None:
-    """Wait until the daemon is ready, or the queue empty; exit 8 after --timeout seconds (30)."""
+    """Wait until the daemon is ready, the queue empty, or a job over; exit 8 after --timeout seconds (30)."""
     run = runtime(ctx)
     tests = {"ready": ready, "queue-empty": _queue_empty}
+    if what.startswith("job="):
+        job_id = job_id_of(run.client, what.removeprefix("job="))
+        tests[what] = lambda client: client.get(f"/jobs/{segment(job_id)}").get("status") in FINAL
     if what not in tests:
         raise CliError(
-            f"--for: '{what}'", code=Exit.USAGE, why=f"one of {', '.join(tests)}", hint="mairust wait --for ready"
+            f"--for: '{what}'",
+            code=Exit.USAGE,
+            why=f"one of {', '.join(tests)}, job=ID",
+            hint="mairust wait --for ready",
         )
     deadline = time.monotonic() + run.options.timeout_s
     while not tests[what](run.client):

@@ -179,6 +179,25 @@ class State:
         default_factory=lambda: [{"id": "DISK", "severity": "ok", "subject": "/", "found": "38 %", "wanted": ""}]
     )
     bulk_failed: int = 0
+    jobs: list[dict[str, Any]] = field(
+        default_factory=lambda: [
+            {
+                "id": f"{uuid(0xB00)[:-8]}5d1e02aa",
+                "kind": "import_imap",
+                "status": "succeeded",
+                "account_id": uuid(0x200),
+                "done": 12,
+                "total": 12,
+                "added": 10,
+                "skipped": 2,
+                "failed": 0,
+                "changed": 0,
+                "place": "INBOX",
+                "errors": [],
+                "created_at": TIME,
+            }
+        ]
+    )
 
 
 class FakeApi:
@@ -362,6 +381,9 @@ class FakeApi:
             and (header is None or header == row["message_id_header"])
         ]
         return 200, self._page(request, rows)
+
+    def _jobs(self, request: Request, rest: list[str]) -> tuple[int, Any]:
+        return self._collection(request, rest[:1], self.state.jobs, "id")
 
     def _events(self, request: Request, _rest: list[str]) -> tuple[int, Any]:
         newest = max((row["seq"] for row in self.state.events), default=0)

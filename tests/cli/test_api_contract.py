@@ -17,6 +17,7 @@ from mairust_cli.commands import (
     connection,
     domain,
     domain_alias,
+    job,
     queue,
     tenant,
     trace,
@@ -40,6 +41,7 @@ LISTS: tuple[tuple[str, Sequence[Column]], ...] = (
     ("BanOut", ban.COLUMNS),
     ("ConnectionOut", connection.COLUMNS),
     ("TenantOut", tenant.COLUMNS),
+    ("JobOut", job.COLUMNS),
     ("DeliveryOut", queue.COLUMNS),
     ("TraceOut", trace.COLUMNS),
 )

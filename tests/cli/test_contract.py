@@ -28,6 +28,7 @@ LISTS = (
     "alias list",
     "queue list",
     "api-key list",
+    "job list",
     "app-password list anna@example.com",
     "session list",
     "connection list",
@@ -46,6 +47,7 @@ _NOT_HERE = (
     "config validate",
     "config show",
     "log tail -f",
+    "mairust import",
 )
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from enum import StrEnum
 
 from litestar import Controller, Response, get, post
+from litestar.connection import Request
+from litestar.datastructures import State
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from server.api.dependencies import Caller, CursorMaker, Jobs, Uploads
 from server.api.guards import needs
 from server.api.pagination import Listing
 from server.api.paths import PREFIX
-from server.api.requests import ApiRequest
 from server.api.schemas.jobs import ImportIn, JobOut, PieceOut
 from server.domain.jobs import JobKind, JobStatus
 
@@ -79,7 +80,7 @@ class ImportController(Controller):
     )
     async def upload_piece(
         self,
-        request: ApiRequest,
+        request: Request[object, object, State],
         caller: Caller,
         uploads: Uploads,
         job_id: FromPath[str],
