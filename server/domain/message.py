@@ -74,7 +74,10 @@ class Rendered:
         preview: The first 256 characters of readable text.
         references: Message ids of References and In-Reply-To, oldest first, the last 50, separated by spaces.
         base_subject: The subject without reply and forward marks, case-folded (RFC 5256 §2.1).
+        thread_subject: The same without the marks of other languages: what is equal within a thread.
         list_id: The List-Id field's identifier in lower case (RFC 2919).
+        from_address: The first From address, lower case; empty when there is none.
+        category, category_confidence: What the mail looks like, and how surely in percent (filtering.md section 8).
     """
 
     envelope: bytes
@@ -89,7 +92,11 @@ class Rendered:
     has_attachments: bool
     references: str = ""
     base_subject: str = ""
+    thread_subject: str = ""
     list_id: str | None = None
+    from_address: str = ""
+    category: str = "Primary"
+    category_confidence: int = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

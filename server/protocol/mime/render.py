@@ -12,16 +12,19 @@ RFC 3501 §7.4.2, §9; RFC 9051 §7.5.2.
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from server.domain.message import Rendered
 from server.protocol.mime.addresses import ADDRESSES_MAX, Entry, mailboxes, parse_address_list
+from server.protocol.mime.base_subject import base_subject, thread_subject
+from server.protocol.mime.category import BULK_TEXT_MAX, categorise
 from server.protocol.mime.dates import parse_date
 from server.protocol.mime.encoded_words import decode_text
 from server.protocol.mime.headers import FIELD_MAX, HeaderFields, split_header, unfold
-from server.protocol.mime.message_ids import parse_message_id
+from server.protocol.mime.message_ids import parse_message_id, parse_message_ids
 from server.protocol.mime.params import Parameterised
 from server.protocol.mime.structure import Part, Structure, parse_structure
-from server.protocol.mime.text import preview
+from server.protocol.mime.text import preview, readable_text
 
 TEXT_MAX = 998
 """Characters of subject, sender and recipients in lists (domain/message.py)."""
@@ -30,6 +33,10 @@ LIST_MAX = 1024 * 1024
 NESTED_ADDRESSES_MAX = 10_000
 """Addresses of all encapsulated messages together."""
 
+THREAD_REFERENCES_MAX = 50
+"""Identifiers kept of a message's references, the newest (filtering.md section 9)."""
+
+_LIST_ID = re.compile(rb"<([^<>\s\x00-\x1f]{1,255})>[^<>]*+\Z")
 _NOT_QUOTABLE = re.compile(rb"[\x00\r\n\"\\\x80-\xff]")
 _LINE_END = re.compile(rb"[\r\n]+")
 _ADDRESS_FIELDS = (b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc")
@@ -55,17 +62,32 @@ def render(octets: bytes, structure: Structure | None = None) -> Rendered:
     identifier = parse_message_id(message_id) if message_id is not None else None
     date = fields.first(b"date")
     senders = mailboxes(lists[b"from"][:1]) or mailboxes(lists[b"sender"][:1])
+    subject = decode_text(fields.first(b"subject") or b"")[:TEXT_MAX]
+    address = senders[0].addr_spec.lower()[:TEXT_MAX] if senders else ""
+    category = categorise(
+        fields,
+        subject=subject,
+        domain=address.rpartition("@")[2],
+        text=partial(readable_text, octets, structure, BULK_TEXT_MAX),
+    )
     return Rendered(
         envelope=_envelope(fields, lists),
         body=body,
         bodystructure=bodystructure,
-        subject=decode_text(fields.first(b"subject") or b"")[:TEXT_MAX],
+        subject=subject,
         sender=_display(senders[0].name, senders[0].addr_spec)[:TEXT_MAX] if senders else "",
         recipients=_recipients(lists),
         message_id_header=identifier.decode("utf-8", "replace") if identifier else None,
         sent_at=parse_date(date) if date is not None else None,
         preview=preview(octets, structure),
         has_attachments=any(_is_attachment(part) for part in structure.walk()),
+        references=_references(fields),
+        base_subject=base_subject(subject).casefold(),
+        thread_subject=thread_subject(subject),
+        list_id=_list_id(fields),
+        from_address=address,
+        category=category.name,
+        category_confidence=category.confidence,
     )
 
 
@@ -136,6 +158,27 @@ def _address(entry: Entry) -> bytes:
 
 def _display(name: str, addr_spec: str) -> str:
     return f"{name} <{addr_spec}>" if name else addr_spec
+
+
+def _references(fields: HeaderFields) -> str:
+    """The identifiers of References and In-Reply-To, oldest first; of many the newest (RFC 5322 §3.6.4)."""
+    if b"references" not in fields.names and b"in-reply-to" not in fields.names:
+        return ""
+    found: list[bytes] = []
+    for name in (b"references", b"in-reply-to"):
+        for value in fields.every(name):
+            found += parse_message_ids(value)
+    kept = list(dict.fromkeys(reversed(found)))[:THREAD_REFERENCES_MAX]
+    return b" ".join(reversed(kept)).decode("utf-8", "replace")
+
+
+def _list_id(fields: HeaderFields) -> str | None:
+    """What stands between the angle brackets of List-Id (RFC 2919 §3)."""
+    value = fields.first(b"list-id")
+    if value is None:
+        return None
+    found = _LIST_ID.search(unfold(value))
+    return found[1].decode("utf-8", "replace").lower() if found is not None else None
 
 
 def _recipients(lists: dict[bytes, list[Entry]]) -> str:

@@ -70,6 +70,15 @@ def readable_part(structure: Structure) -> Part | None:
     return first_html
 
 
+def readable_text(octets: bytes, structure: Structure, at_most: int) -> str:
+    """The text of the part a reader sees first, HTML reduced to its words, from at most that many of its octets."""
+    part = readable_part(structure)
+    if part is None:
+        return ""
+    text = decode_part(octets, part, at_most=at_most)
+    return strip_html(text) if part.subtype == b"html" else text
+
+
 def preview(octets: bytes, structure: Structure) -> str:
     """The first 256 characters of readable text on one line (RFC 8970 §3.1)."""
     part = readable_part(structure)

@@ -17,6 +17,7 @@ from server.domain.errors import NotFound, OverQuota
 from server.domain.flags import DELETED
 from server.domain.ids import AccountId, BlobId, MailboxId, MessageId, ModSeq, TenantId, TraceId, Uid
 from server.domain.message import Blob, BlobPlace, Rendered
+from server.store.repositories.threads import Place
 from server.store.schema import accounts, blobs, emails, mailboxes, messages
 from server.store.statements import prepared, prepared_insert
 from server.store.times import to_us
@@ -212,6 +213,7 @@ async def insert_email(
     rendered: Rendered,
     received_at_us: int,
     trace_id: TraceId | None,
+    place: Place,
 ) -> None:
     """Insert the mail that message rows show."""
     await tx.insert(
@@ -231,10 +233,10 @@ async def insert_email(
             "thread_references": rendered.references,
             "base_subject": rendered.base_subject,
             "list_id": rendered.list_id,
-            "thread_id": None,
-            "category": None,
-            "category_source": None,
-            "category_confidence": None,
+            "thread_id": place.thread_id,
+            "category": place.category,
+            "category_source": place.source,
+            "category_confidence": place.confidence,
             "preview": rendered.preview,
             "has_attachments": int(rendered.has_attachments),
             "envelope": rendered.envelope,

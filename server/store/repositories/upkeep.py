@@ -12,6 +12,7 @@ from typing import cast
 from sqlalchemy import and_, delete, exists, or_, select, update
 
 from server.domain.ids import BlobId
+from server.store.repositories import threads
 from server.store.schema import (
     attempts,
     blobs,
@@ -82,7 +83,10 @@ async def drop_expunged(tx: Transaction, before_us: int) -> int:
         await tx.execute(update(mailboxes).where(below).values(purged_modseq=modseq))
     await tx.execute(delete(messages).where(messages.c.id.in_([cast(str, row[0]) for row in rows])))
     shown = exists().where(messages.c.email_id == emails.c.id)
-    await tx.execute(delete(emails).where(emails.c.id.in_(email_ids), ~shown))
+    unseen = await tx.fetch(select(emails.c.id).where(emails.c.id.in_(email_ids), ~shown))
+    gone = [cast(str, row[0]) for row in unseen]
+    await threads.forget(tx, gone)
+    await tx.execute(delete(emails).where(emails.c.id.in_(gone)))
     return len(rows)
 
 
