@@ -16,9 +16,11 @@ from server.imap.commands.fetch import do_fetch
 from server.imap.commands.greeting import do_capability, do_enable, do_id, do_logout, do_starttls
 from server.imap.commands.listing import do_list, do_lsub
 from server.imap.commands.mailboxes import do_create, do_delete, do_namespace, do_rename, do_status, do_subscribe
+from server.imap.commands.metadata import do_get_metadata, do_set_metadata
 from server.imap.commands.quota import do_get_quota, do_get_quota_root
 from server.imap.commands.search import UID_REQUIRED, do_search
 from server.imap.commands.select import do_close, do_expunge, do_select, do_unselect
+from server.imap.commands.sort import do_sort, do_thread
 from server.imap.commands.store import do_copy, do_store
 from server.imap.connection import ConnectionClosed
 from server.imap.idle import do_idle
@@ -42,9 +44,11 @@ from server.protocol.imap.commands import (
 )
 from server.protocol.imap.create import Create
 from server.protocol.imap.listing import List
+from server.protocol.imap.metadata import GetMetadata, SetMetadata
 from server.protocol.imap.quota import GetQuota, GetQuotaRoot
 from server.protocol.imap.search import Search
 from server.protocol.imap.select import Select
+from server.protocol.imap.sort import Sort, Thread
 from server.telemetry.log import get_logger
 
 log = get_logger("imap")
@@ -59,13 +63,14 @@ LEGAL: dict[str, frozenset[State]] = {
     **dict.fromkeys(("STARTTLS", "LOGIN", "AUTHENTICATE"), _BEFORE),
     **dict.fromkeys(("SELECT", "EXAMINE", "CREATE", "DELETE", "RENAME", "SUBSCRIBE", "UNSUBSCRIBE"), _AFTER),
     **dict.fromkeys(("REPLACE", "UID REPLACE"), _OPEN),
-    **dict.fromkeys(("GETQUOTA", "GETQUOTAROOT"), _AFTER),
+    **dict.fromkeys(("GETQUOTA", "GETQUOTAROOT", "GETMETADATA", "SETMETADATA"), _AFTER),
     **dict.fromkeys(("LIST", "LSUB", "STATUS", "APPEND", "NAMESPACE", "ENABLE", "IDLE"), _AFTER),
     **dict.fromkeys(("CHECK", "CLOSE", "UNSELECT", "EXPUNGE", "FETCH", "STORE", "COPY", "MOVE", "SEARCH"), _OPEN),
+    **dict.fromkeys(("SORT", "UID SORT", "THREAD", "UID THREAD"), _OPEN),
     **dict.fromkeys(("UID FETCH", "UID STORE", "UID COPY", "UID MOVE", "UID SEARCH", "UID EXPUNGE"), _OPEN),
 }
 _BY_NUMBER = frozenset({"FETCH", "STORE", "COPY", "MOVE", "SEARCH", "SORT", "THREAD"})
-_KEEPS_NUMBERS = frozenset({"FETCH", "STORE", "SEARCH"})
+_KEEPS_NUMBERS = frozenset({"FETCH", "STORE", "SEARCH", "SORT", "THREAD"})
 
 
 async def execute(session: Session, tagged: Tagged) -> Result | None:
@@ -126,10 +131,18 @@ async def _run(session: Session, tagged: Tagged) -> Result | None:
             return await do_copy(session, command)
         case Search():
             return await do_search(session, command, tagged.tag)
+        case Sort():
+            return await do_sort(session, command, tagged.tag)
+        case Thread():
+            return await do_thread(session, command, tagged.tag)
         case UidExpunge():
             return await do_expunge(session, command)
         case Create():
             return await do_create(session, command)
+        case GetMetadata():
+            return await do_get_metadata(session, command)
+        case SetMetadata():
+            return await do_set_metadata(session, command)
         case GetQuota():
             return await do_get_quota(session, command)
         case GetQuotaRoot():

@@ -1,4 +1,4 @@
-"""LIST and LSUB (RFC 9051 §6.3.9, RFC 3501 §6.3.9; RFC 5258, RFC 5819, RFC 6154, RFC 3348, RFC 8440).
+"""LIST and LSUB (RFC 9051 §6.3.9, RFC 3501 §6.3.9; RFC 5258, RFC 5819, RFC 6154, RFC 3348, RFC 8440, RFC 9590).
 
 - Names that only lead to others, without a mailbox of their own, are shown as \\NonExistent and \\Noselect.
 - Mailboxes of others are listed with the right `l` only, under `Other Users`, and so are the names above them.
@@ -14,11 +14,12 @@ from server.domain.message import SpecialUse
 from server.domain.rights import ALL_RIGHTS, READ
 from server.domain.rights import shown as shown_rights
 from server.imap.commands.mailboxes import status_line
+from server.imap.commands.metadata import send_metadata
 from server.imap.session import Result, Session, ok
 from server.protocol.imap.commands import Lsub
 from server.protocol.imap.format import format_mailbox
 from server.protocol.imap.listing import List, ListReturn, ListSelect, Pattern
-from server.services.mailstore.access import SharedMailbox, shared_prefix
+from server.services.mailstore.access import Place, SharedMailbox, shared_prefix
 
 _USES = {
     SpecialUse.DRAFTS: b"\\Drafts",
@@ -90,6 +91,11 @@ async def _send_more(session: Session, command: List, entry: _Entry, shown: byte
     """What RETURN asks beside the LIST response itself, of mailboxes the client may read (RFC 5819 §2)."""
     if ListReturn.MYRIGHTS in command.returns:
         session.send(b"* MYRIGHTS %s %s\r\n" % (shown, shown_rights(entry.rights).encode("ascii")))
+    if command.metadata and READ in entry.rights:
+        place = Place(account_id=entry.mailbox.account_id, name=entry.mailbox.name, prefix=entry.prefix)
+        have = await session.mailstore.annotations.entries(session.principal, place)
+        values = {wanted: have.get(wanted) for wanted in command.metadata}
+        send_metadata(session, entry.prefix + entry.mailbox.name, values)
     if command.status and READ in entry.rights:
         session.send(await status_line(session, entry.mailbox, command.status, prefix=entry.prefix))
 

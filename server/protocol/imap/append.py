@@ -1,11 +1,11 @@
-"""APPEND, MULTIAPPEND and REPLACE up to each message (RFC 9051 §6.3.12, RFC 3502, RFC 3516 §4.4, RFC 8508, RFC 6855 §4).
+"""APPEND, MULTIAPPEND, REPLACE up to each message (RFC 9051 §6.3.12, RFC 3502, RFC 3516 §4.4, RFC 8508, RFC 6855 §4).
 
 - A message never enters the parser: what stands before it and what stands behind it come as separate texts.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from server.protocol.imap.cursor import LITERAL, Cursor, ImapSyntaxError
@@ -24,7 +24,7 @@ class MessageHead:
         wrapped: It stands in UTF8 (...): a parenthesis follows it.
     """
 
-    flags: FlagSet = FlagSet()
+    flags: FlagSet = field(default_factory=FlagSet)
     internal_date: datetime | None = None
     binary: bool = False
     wrapped: bool = False

@@ -9,10 +9,12 @@ from server.protocol.imap.create import Create
 from server.protocol.imap.fetch import ANY_CHANGE, FetchItem, FetchModifiers
 from server.protocol.imap.flags import FlagSet
 from server.protocol.imap.listing import List, StatusItem
+from server.protocol.imap.metadata import GetMetadata, SetMetadata
 from server.protocol.imap.quota import GetQuota, GetQuotaRoot
 from server.protocol.imap.search import Search
 from server.protocol.imap.select import Select
 from server.protocol.imap.sequence import SequenceSet
+from server.protocol.imap.sort import Sort, Thread
 
 
 class Word(StrEnum):
@@ -144,11 +146,15 @@ Command = (
     | Store
     | Copy
     | Search
+    | Sort
+    | Thread
     | UidExpunge
     | Id
     | Enable
     | Create
     | GetQuota
+    | GetMetadata
+    | SetMetadata
     | GetQuotaRoot
 )
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from server.protocol.imap.cursor import Cursor, ImapSyntaxError
+from server.protocol.imap.metadata import parse_entries
 from server.protocol.imap.names import decode_name, parse_mailbox
 
 DELIMITER = "/"
@@ -51,7 +52,8 @@ class ListReturn(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class List:
-    """A LIST command; `status` holds the items of RETURN (STATUS (...)), empty without it.
+    """A LIST command; `status` holds the items of RETURN (STATUS (...)), empty without it, `metadata` the
+    entries of RETURN (METADATA (...)) (RFC 9590).
 
     Attributes:
         extended: Whether a form of RFC 5258 was used.
@@ -63,6 +65,7 @@ class List:
     returns: frozenset[ListReturn] = frozenset()
     status: tuple[StatusItem, ...] = ()
     extended: bool = False
+    metadata: tuple[str, ...] = ()
 
 
 class Pattern:
@@ -109,10 +112,11 @@ def parse_list(cursor: Cursor) -> List:
         patterns = (_pattern(cursor),)
     returns: frozenset[ListReturn] = frozenset()
     status: tuple[StatusItem, ...] = ()
+    metadata: tuple[str, ...] = ()
     if cursor.take_if(b" "):
         extended = True
-        returns, status = _returns(cursor)
-    return List(reference, patterns, select, returns, status, extended)
+        returns, status, metadata = _returns(cursor)
+    return List(reference, patterns, select, returns, status, extended, metadata)
 
 
 def parse_lsub(cursor: Cursor) -> List:
@@ -154,7 +158,7 @@ def _select(cursor: Cursor) -> frozenset[ListSelect]:
     return frozenset(found)
 
 
-def _returns(cursor: Cursor) -> tuple[frozenset[ListReturn], tuple[StatusItem, ...]]:
+def _returns(cursor: Cursor) -> tuple[frozenset[ListReturn], tuple[StatusItem, ...], tuple[str, ...]]:
     """list-return-opts = "RETURN" SP "(" [return-option *(SP return-option)] ")" """
     if cursor.keyword() != b"RETURN":
         raise ImapSyntaxError("expected RETURN")
@@ -162,19 +166,24 @@ def _returns(cursor: Cursor) -> tuple[frozenset[ListReturn], tuple[StatusItem, .
     cursor.expect(b"(")
     found: set[ListReturn] = set()
     status: tuple[StatusItem, ...] = ()
+    metadata: tuple[str, ...] = ()
     while not cursor.take_if(b")"):
-        if found or status:
+        if found or status or metadata:
             cursor.space()
         word = cursor.keyword().decode("ascii")
         if word == "STATUS":
             cursor.space()
             status = parse_status_items(cursor)
             continue
+        if word == "METADATA":
+            cursor.space()
+            metadata = parse_entries(cursor, roots=False)
+            continue
         try:
             found.add(ListReturn(word))
         except ValueError:
             raise ImapSyntaxError("unknown return option") from None
-    return frozenset(found), status
+    return frozenset(found), status, metadata
 
 
 def _patterns(cursor: Cursor) -> tuple[str, ...]:

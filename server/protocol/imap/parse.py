@@ -33,11 +33,13 @@ from server.protocol.imap.cursor import TAG, Cursor, ImapSyntaxError
 from server.protocol.imap.fetch import parse_fetch_items, parse_fetch_modifiers
 from server.protocol.imap.flags import parse_flag_list, parse_flags
 from server.protocol.imap.listing import parse_list, parse_lsub, parse_status_items
+from server.protocol.imap.metadata import parse_get_metadata, parse_set_metadata
 from server.protocol.imap.names import parse_mailbox
 from server.protocol.imap.quota import parse_get_quota, parse_get_quota_root
 from server.protocol.imap.search import parse_search
 from server.protocol.imap.select import parse_select
 from server.protocol.imap.sequence import SequenceSet, parse_sequence_set
+from server.protocol.imap.sort import parse_sort, parse_thread
 
 ID_FIELDS_MAX = 30
 ENABLE_MAX = 30
@@ -276,6 +278,8 @@ _PARSERS: dict[str, Callable[[Cursor], Command]] = {
     "SELECT": _select(read_only=False),
     "EXAMINE": _select(read_only=True),
     "CREATE": parse_create,
+    "GETMETADATA": parse_get_metadata,
+    "SETMETADATA": parse_set_metadata,
     "GETQUOTA": parse_get_quota,
     "GETQUOTAROOT": parse_get_quota_root,
     "LOGIN": _login,
@@ -293,4 +297,6 @@ for _prefix, _by_uid in (("", False), ("UID ", True)):
     _PARSERS[_prefix + "STORE"] = _store(uid=_by_uid)
     _PARSERS[_prefix + "COPY"] = _copy(move=False, uid=_by_uid)
     _PARSERS[_prefix + "MOVE"] = _copy(move=True, uid=_by_uid)
+    _PARSERS[_prefix + "SORT"] = lambda cursor, uid=_by_uid: parse_sort(cursor, uid=uid)  # type: ignore[misc]
+    _PARSERS[_prefix + "THREAD"] = lambda cursor, uid=_by_uid: parse_thread(cursor, uid=uid)  # type: ignore[misc]
     _PARSERS[_prefix + "SEARCH"] = lambda cursor, uid=_by_uid: parse_search(cursor, uid=uid)  # type: ignore[misc]

@@ -16,7 +16,7 @@ from server.domain.mailbox import DELIMITER, Mailbox
 from server.domain.message import SpecialUse
 from server.services.mailstore.copy_move import copy_in, expunge_states
 from server.store import counters
-from server.store.repositories import grants, mailboxes, messages
+from server.store.repositories import grants, mailboxes, messages, metadata
 from server.store.repositories.grants import Grant
 from server.store.transaction import Transaction
 
@@ -123,6 +123,7 @@ async def delete_in(tx: Transaction, account_id: AccountId, name: str) -> None:
     states = await messages.states(tx, account_id, mailbox.id, EVERY_UID)
     await expunge_states(tx, account_id, mailbox.id, states)
     await grants.remove_all(tx, account_id, mailbox.id)
+    await metadata.remove_mailbox(tx, mailbox.id)
     modseq = await counters.next_modseq(tx, account_id)
     await mailboxes.mark_deleted(tx, account_id, mailbox.id, modseq)
 

@@ -16,27 +16,36 @@ from server.domain.mailbox import Mailbox
 from server.domain.message import CONTENT_RAM_MAX, Blob, Content, Rendered, SpecialUse, Stored
 from server.domain.ports import BlobStore, Clock, ContentWriter, Notifier, Worker
 from server.protocol.imap.search_keys import SearchKey
+from server.protocol.imap.sort import SortCriterion, ThreadAlgorithm
+from server.protocol.imap.threads import ThreadNode
 from server.protocol.mime.render import render
 from server.services.mailstore import mailboxes as boxes
 from server.services.mailstore.access import Access
+from server.services.mailstore.annotations import Annotations
 from server.services.mailstore.append import NewMessage, append_in
 from server.services.mailstore.copy_move import Copied, Expunged, copy_in, expunge_in, remove_in
 from server.services.mailstore.flags import FlagChange, FlagsStored, format_stored_keywords, store_flags_in
+from server.services.mailstore.match import Slice
 from server.services.mailstore.octets import MessageOctets
 from server.services.mailstore.quota import Quota, quota_in
 from server.services.mailstore.search import Searcher, SearchScope, TextIndex
+from server.services.mailstore.sort import Sortable, in_order, needs_rows, sortables
 from server.services.mailstore.sync import Follower, MailboxView, OpenMailboxes
+from server.services.mailstore.thread import make_threads
 from server.store.database import Database
 from server.store.errors import StoreReadOnly, UniqueViolation
 from server.store.repositories import mailboxes as mailbox_rows
-from server.store.repositories import message_details, messages
+from server.store.repositories import message_details, message_order, messages
 from server.store.repositories.message_details import Details
+from server.store.repositories.message_order import SortRow, ThreadRow
 from server.store.repositories.messages import SearchRow
 from server.store.times import to_us
 from server.store.transaction import Transaction, Unit
 from server.telemetry.log import get_logger
 
 T = TypeVar("T")
+ORDER_PAGE = 500
+"""Rows read at once to sort or thread."""
 STORE_CHUNK = 2000
 """Messages whose flags one unit of work changes: about 30 ms of the writer."""
 log = get_logger("storage")
@@ -60,6 +69,7 @@ class MailStore:
         self._clock = clock
         self.worker = worker
         self.access = Access(database)
+        self.annotations = Annotations(database)
         self._octets = MessageOctets(database, blobs)
         self._open = OpenMailboxes(database, notifier, clock)
         self._searcher = Searcher(reader=self, worker=worker, index=index, now_us=lambda: to_us(clock.now()))
@@ -356,6 +366,48 @@ class MailStore:
     ) -> list[tuple[int, int]]:
         """Sequence number and UID of the messages that match; `pace` is awaited after each slice of work."""
         return await self._searcher.search(scope, key, pace)
+
+    async def sort(
+        self,
+        scope: SearchScope,
+        key: SearchKey,
+        criteria: Sequence[SortCriterion],
+        pace: Callable[[], Awaitable[None]],
+    ) -> list[tuple[int, int]]:
+        """As `search`, in the order of the criteria."""
+        view = scope.view
+        found = await self._searcher.search(scope, key, pace)
+        messages: list[Sortable] = []
+        for start in range(0, len(found), ORDER_PAGE):
+            page = Slice(view, found[start : start + ORDER_PAGE])
+            rows: Sequence[SortRow] = ()
+            if needs_rows(criteria):
+                rows = await self._sort_rows(view, page.uids)
+            messages += sortables(page, rows, criteria)
+            await pace()
+        ordered = await self.worker.run(lambda: in_order(messages, criteria))
+        return [(message.number, message.uid) for message in ordered]
+
+    async def threads(
+        self, scope: SearchScope, key: SearchKey, algorithm: ThreadAlgorithm, pace: Callable[[], Awaitable[None]]
+    ) -> list[ThreadNode]:
+        """As `search`, in threads of UIDs."""
+        uids = [uid for _, uid in await self._searcher.search(scope, key, pace)]
+        rows: list[ThreadRow] = []
+        for start in range(0, len(uids), ORDER_PAGE):
+            rows += await self._thread_rows(scope.view, uids[start : start + ORDER_PAGE])
+            await pace()
+        return await self.worker.run(lambda: make_threads(algorithm, rows))
+
+    async def _sort_rows(self, view: MailboxView, uids: Sequence[int]) -> list[SortRow]:
+        return await self._database.read(
+            "mailstore.sort", lambda tx: message_order.sort_rows(tx, view.account_id, view.mailbox_id, uids)
+        )
+
+    async def _thread_rows(self, view: MailboxView, uids: Sequence[int]) -> list[ThreadRow]:
+        return await self._database.read(
+            "mailstore.threads", lambda tx: message_order.thread_rows(tx, view.account_id, view.mailbox_id, uids)
+        )
 
     async def _rendered(self, content: Content) -> Rendered:
         if content.data is not None and content.size_octets <= CONTENT_RAM_MAX // 8:
