@@ -126,6 +126,10 @@ class SelectedMailbox:
         newer = bool(self.view.uids and self.view.uids[-1] > last)
         return not self._changed and not newer and self._expunged == set(uids)
 
+    def save(self, uids: Iterable[int]) -> None:
+        """What "$" stands for from now on, ascending whatever the order given."""
+        self.saved = array("I", sorted(uids))
+
     def forget_saved(self) -> None:
         """ "$" stands for nothing from now on (RFC 5182 §2.1)."""
         self.saved = array("I")

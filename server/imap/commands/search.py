@@ -33,7 +33,7 @@ async def do_search(session: Session, command: Search, tag: bytes) -> Result:
     found = await session.mailstore.search(scope, command.key, Progress(session, tag).pace)
     uids = [uid for _, uid in found]
     if saves:
-        selected.saved = array("I", told(options, uids))
+        selected.save(told(options, uids))
     modseq = modseq_told(session, selected, command.key, options, uids)
     numbers = uids if command.uid else [number for number, _ in found]
     if options is None:
