@@ -23,6 +23,7 @@ from server.daemon import stores
 from server.daemon.exits import ExitCode
 from server.daemon.service import Host
 from server.protocol.emailauth.dkim_key import KeyKind, make_key
+from server.services.filters.programs import Programs
 from server.services.identity.accounts import AccountService
 from server.services.identity.aliases import AliasService
 from server.services.identity.app_passwords import AppPasswordService
@@ -53,6 +54,7 @@ from server.services.queue.runner import QueueRunner
 from server.services.queue.session import ClientTls
 from server.services.queue.settle import Settler
 from server.services.reception.authenticate import Authenticator
+from server.services.reception.filtering import DeliveryFilter
 from server.services.reception.inbound import Reception
 from server.services.reception.local import LocalDeliverer
 from server.services.reception.routing import Routing
@@ -206,9 +208,6 @@ def make_mail(live: Live, adapters: Adapters, identity: Identity, host: Host) ->
     worker = adapters.workers.sign
     routing = Routing(identity.directory, live)
     refusals = RefusalLog(database)
-    deliverer = LocalDeliverer(
-        database=database, blobs=blobs, routing=routing, worker=worker, clock=clock, settings=live
-    )
     reporter = Reporter(
         database=database,
         blob_store=blobs,
@@ -217,6 +216,37 @@ def make_mail(live: Live, adapters: Adapters, identity: Identity, host: Host) ->
         is_local=routing.is_local,
         compose=compose_notice,
         expire_after=lambda: timedelta(seconds=live().queue.expire_after),
+    )
+    submission = SubmissionService(
+        database=database,
+        blobs=blobs,
+        directory=identity.directory,
+        routing=routing,
+        keys=identity.keys,
+        signer=Signer(worker=worker, clock=clock),
+        refusals=refusals,
+        worker=worker,
+        clock=clock,
+        settings=live,
+        wake_queue=lambda: runner.wake(),
+    )
+    delivery_filter = DeliveryFilter(
+        database=database,
+        blobs=blobs,
+        programs=Programs(database=database, worker=worker),
+        outgoing=submission,
+        is_local=routing.is_local,
+        worker=worker,
+        settings=live,
+    )
+    deliverer = LocalDeliverer(
+        database=database,
+        blobs=blobs,
+        routing=routing,
+        worker=worker,
+        clock=clock,
+        settings=live,
+        filters=delivery_filter,
     )
     settler = Settler(database=database, clock=clock, policy=lambda: policy_from(live().queue), reporter=reporter)
     runner = QueueRunner(
@@ -245,20 +275,9 @@ def make_mail(live: Live, adapters: Adapters, identity: Identity, host: Host) ->
             worker=worker,
             settings=live,
             wake_queue=runner.wake,
+            filters=delivery_filter,
         ),
-        submission=SubmissionService(
-            database=database,
-            blobs=blobs,
-            directory=identity.directory,
-            routing=routing,
-            keys=identity.keys,
-            signer=Signer(worker=worker, clock=clock),
-            refusals=refusals,
-            worker=worker,
-            clock=clock,
-            settings=live,
-            wake_queue=runner.wake,
-        ),
+        submission=submission,
         runner=runner,
         queue_admin=QueueAdmin(database=database, clock=clock, reporter=reporter, wake=runner.wake),
         mailstore=MailStore(

@@ -90,12 +90,21 @@ class DkimKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Forwarding:
+    """Where an account's mail goes on to: 1 to 10 addresses, with a copy kept or without."""
+
+    targets: tuple[str, ...]
+    keep_copy: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """The owner of mail. `address` is the primary address and login; `addresses` are all of them, it first.
 
     Attributes:
         quota_octets: 0 = unlimited.
         credential_version: Rises with every change of a credential; caches and sessions hang on it.
+        filter_version: Changes with every change of a script, rule or vacation that runs for it; 0 = nothing runs.
     """
 
     id: AccountId
@@ -113,6 +122,8 @@ class Account:
     created_at: datetime
     updated_at: datetime
     revision: int
+    filter_version: int = 0
+    forward: Forwarding | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

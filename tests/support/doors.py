@@ -19,7 +19,9 @@ from server.domain.envelope import ConnectionInfo, Envelope, Recipient, TlsInfo
 from server.domain.identity import Principal
 from server.domain.inbound import Inbound
 from server.protocol.smtp.address import parse_address
+from server.services.filters.programs import Programs
 from server.services.reception.authenticate import Authenticator
+from server.services.reception.filtering import DeliveryFilter
 from server.services.reception.inbound import Reception
 from server.services.reception.local import LocalDeliverer
 from server.services.reception.routing import Routing
@@ -47,6 +49,7 @@ class Doors:
     reception: Reception
     submission: SubmissionService
     local: LocalDeliverer
+    filters: DeliveryFilter
     refusals: RefusalLog
     woken: list[int]
     live: list[Settings]
@@ -145,6 +148,28 @@ def _make(
     def wake() -> None:
         woken.append(1)
 
+    submission = SubmissionService(
+        database=database,
+        blobs=blobs,
+        directory=identity.directory,
+        routing=routing,
+        keys=KeyRing(database, clock, identity.box),
+        signer=Signer(worker=worker, clock=clock),
+        refusals=refusals,
+        worker=worker,
+        clock=clock,
+        settings=lambda: live[0],
+        wake_queue=wake,
+    )
+    filters = DeliveryFilter(
+        database=database,
+        blobs=blobs,
+        programs=Programs(database=database, worker=worker),
+        outgoing=submission,
+        is_local=routing.is_local,
+        worker=worker,
+        settings=lambda: live[0],
+    )
     return Doors(
         identity=identity,
         blobs=blobs,
@@ -158,23 +183,19 @@ def _make(
             worker=worker,
             settings=lambda: live[0],
             wake_queue=wake,
+            filters=filters,
         ),
-        submission=SubmissionService(
+        submission=submission,
+        local=LocalDeliverer(
             database=database,
             blobs=blobs,
-            directory=identity.directory,
             routing=routing,
-            keys=KeyRing(database, clock, identity.box),
-            signer=Signer(worker=worker, clock=clock),
-            refusals=refusals,
             worker=worker,
             clock=clock,
             settings=lambda: live[0],
-            wake_queue=wake,
+            filters=filters,
         ),
-        local=LocalDeliverer(
-            database=database, blobs=blobs, routing=routing, worker=worker, clock=clock, settings=lambda: live[0]
-        ),
+        filters=filters,
         refusals=refusals,
         woken=woken,
         live=live,

@@ -1,184 +1,186 @@
-"""The last step of every local delivery: one blob, message rows for all recipients, forwards as queue rows.
+"""The last step of every local delivery: one blob, message rows for all recipients, what goes on as queue rows.
 
 - All of it is written in the caller's transaction: one message, one blob, one commit, one 250 (architecture.md §4).
 - Accounts are taken in the order of their ids, so that two deliveries never wait for each other's rows.
-- The received octets are stored as they came; the trace fields are the row's prefix.
+- The received octets are stored as they came; the trace fields are the row's prefix. Only a script may edit a header,
+  and then its copy is a blob of its own.
+- A mailbox that a filter names and that is not there never loses a mail: it goes to the default one, and the trace
+  says so.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import timedelta
 
-from server.domain.address import Address
-from server.domain.changes import TraceEvent
-from server.domain.envelope import Envelope, ReversePath
-from server.domain.ids import DeliveryId, QueueId, TenantId, TraceId, new_id
-from server.domain.message import Blob, Rendered, SpecialUse
-from server.domain.queue import DeliveryKind, DeliveryStatus, Origin, QueuedMessage, QueuedRecipient
+from server.domain.changes import Severity, TraceEvent
+from server.domain.errors import Conflict, InvalidInput
+from server.domain.ids import BlobId, MailboxId
+from server.domain.mailbox import Mailbox
+from server.domain.message import SpecialUse
+from server.protocol.sieve.outcome import FileInto
+from server.services.filters.plan import Line
 from server.services.mailstore.append import append_in
+from server.services.mailstore.mailboxes import create_in, normalise_name
+from server.services.reception.delivery import JUNK, Delivery, Octets, PlannedCopy, TargetPlan
+from server.services.reception.onward import forward_in, redirect_in
 from server.services.reception.prefix import delivered_to, return_path
 from server.services.reception.routing import LocalTarget
-from server.store.repositories import blobs, queue
+from server.store.repositories import blobs, filters, mailboxes
+from server.store.times import from_us, to_us
 from server.store.transaction import Transaction
 
-JUNK = "$Junk"
-"""The keyword that sends a message to the Junk mailbox."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forward:
-    """A message on its way to an outside address; `by` is the local address that sends it on."""
-
-    target: Address
-    by: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """One message with everywhere it goes.
-
-    Attributes:
-        blob_is_new: Whether the blob's row is still to be written.
-        trace_fields: Received, Authentication-Results and the like, shared by all recipients.
-        check_quota: Whether a full account refuses it: only while the sender can still be told.
-        sender_is_genuine: Whether the reverse-path may get a DSN of ours: shown by AUTH, SPF or DMARC (product.md R4).
-        keywords: Set on every stored copy; `$Junk` chooses the mailbox.
-    """
-
-    envelope: Envelope
-    tenant_id: TenantId
-    trace_id: TraceId
-    blob: Blob
-    blob_is_new: bool
-    trace_fields: bytes
-    rendered: Rendered
-    accounts: tuple[LocalTarget, ...]
-    forwards: tuple[Forward, ...] = ()
-    keywords: tuple[str, ...] = ()
-    check_quota: bool = False
-    sender_is_genuine: bool = False
-    received_at: datetime
-    expire_after: timedelta = timedelta(days=5)
-
-    @property
-    def reverse_path(self) -> ReversePath:
-        return self.envelope.reverse_path
+_PLAIN = TargetPlan(copies=(PlannedCopy(into=None, flags=0, keywords=(), octets=None, by=""),))
 
 
 async def deliver_in(tx: Transaction, delivery: Delivery) -> None:
-    """Store every copy and queue every forward, with an event for each."""
+    """Store every copy and queue everything that goes on, with an event for each."""
+    work = _Work(delivery=delivery)
     if delivery.blob_is_new:
         await blobs.insert(tx, delivery.blob)
-    path = return_path(delivery.reverse_path)
-    role = SpecialUse.JUNK if JUNK in delivery.keywords else SpecialUse.INBOX
     for target in sorted(delivery.accounts, key=lambda t: t.account_id):
+        plan = delivery.plans.get(target.account_id, _PLAIN)
+        for line in plan.lines:
+            _tell(tx, delivery, target, line)
+        await _store_copies(tx, work, target, plan)
+        if plan is not _PLAIN:
+            await _carry_out(tx, work, target, plan)
+    if delivery.forwards:
+        await forward_in(tx, delivery)
+
+
+@dataclass(slots=True)
+class _Work:
+    """One delivery on its way into the store."""
+
+    delivery: Delivery
+    inserted: set[BlobId] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where a copy goes, its name for the trace, and what was wrong with where it should have gone."""
+
+    mailbox: MailboxId | SpecialUse
+    name: str
+    problem: str = ""
+
+
+async def _store_copies(tx: Transaction, work: _Work, target: LocalTarget, plan: TargetPlan) -> None:
+    delivery = work.delivery
+    prefix = return_path(delivery.reverse_path) + delivered_to(target.address) + delivery.trace_fields
+    used: set[MailboxId | SpecialUse] = set()
+    for copy in plan.copies:
+        place = await _find_place(tx, delivery, target, copy.into)
+        if place.problem:
+            _tell(tx, delivery, target, Line(verdict="misfiled", detail=f"{copy.by}: {place.problem}", wrong=True))
+        if place.mailbox in used:
+            continue
+        used.add(place.mailbox)
+        octets = copy.octets
+        if octets is not None:
+            await _insert_once(tx, work, octets)
         stored = await append_in(
             tx,
             account_id=target.account_id,
-            mailbox=role,
-            blob=delivery.blob,
+            mailbox=place.mailbox,
+            blob=delivery.blob if octets is None else octets.blob,
             blob_is_new=False,
-            prefix=path + delivered_to(target.address) + delivery.trace_fields,
-            rendered=delivery.rendered,
-            flags=0,
-            keywords=delivery.keywords,
+            prefix=prefix,
+            rendered=delivery.rendered if octets is None else octets.rendered,
+            flags=copy.flags,
+            keywords=(*delivery.keywords, *copy.keywords),
             internal_date=delivery.received_at,
             received_at=delivery.received_at,
             trace_id=delivery.trace_id,
             check_quota=delivery.check_quota,
         )
-        where = "Junk" if role is SpecialUse.JUNK else "INBOX"
+        by = f" by {copy.by}" if copy.by else ""
         tx.record(
             TraceEvent(
                 type="message.stored",
                 component="delivery",
                 verdict="stored",
-                detail=f"stored in {where} of {target.address}",
+                detail=f"stored in {place.name} of {target.address}{by}",
                 tenant_id=target.tenant_id,
                 account_id=target.account_id,
                 trace_id=delivery.trace_id,
                 recipient=target.address.lower(),
-                data={"mailbox": where, "uid": stored.uid, "message_id": stored.message_id},
+                data={"mailbox": place.name, "uid": stored.uid, "message_id": stored.message_id},
             )
         )
-    if delivery.forwards:
-        await _forward(tx, delivery)
 
 
-async def _forward(tx: Transaction, delivery: Delivery) -> None:
-    """Queue the message for outside addresses, by one submission for each local address that forwards."""
-    for by in dict.fromkeys(forward.by for forward in delivery.forwards):
-        targets = [forward.target for forward in delivery.forwards if forward.by == by]
-        message = _forwarded(delivery, by)
-        await queue.enqueue(tx, message, [_recipient(message, target) for target in targets])
-        for target in targets:
-            tx.record(
-                TraceEvent(
-                    type="submission.accepted",
-                    component="delivery",
-                    verdict="forwarded",
-                    detail=f"{by} forwards to {target}: queued",
-                    tenant_id=delivery.tenant_id,
-                    trace_id=delivery.trace_id,
-                    queue_id=message.id,
-                    sender=message.sender.lower(),
-                    recipient=target.key,
-                )
-            )
+async def _carry_out(tx: Transaction, work: _Work, target: LocalTarget, plan: TargetPlan) -> None:
+    """Everything of a plan but its copies."""
+    for one in plan.redirections:
+        if one.octets is not None:
+            await _insert_once(tx, work, one.octets)
+    await redirect_in(tx, work.delivery, target, plan.redirections)
+    now = from_us(tx.now_us)
+    for answer in plan.answers:
+        if answer.handle is not None:
+            until_us = to_us(now + timedelta(seconds=answer.seconds))
+            if not await filters.claim_reply(tx, target.account_id, answer.handle, answer.sender, until_us):
+                continue
+        await answer.insert(tx)
+        _tell(tx, work.delivery, target, Line(verdict="answered", detail=answer.words))
+    remembered = [(seen.key, to_us(now + timedelta(seconds=seen.seconds))) for seen in plan.seen]
+    await filters.remember(tx, target.account_id, remembered)
 
 
-def _forwarded(delivery: Delivery, by: str) -> QueuedMessage:
-    envelope = delivery.envelope
-    return QueuedMessage(
-        id=QueueId(new_id()),
-        tenant_id=delivery.tenant_id,
-        account_id=None,
-        origin=Origin.FORWARD,
-        sender=_forward_sender(delivery, by),
-        blob_id=delivery.blob.id,
-        prefix=delivered_to(by) + delivery.trace_fields,
-        size_octets=delivery.blob.size_octets + len(delivery.trace_fields),
-        message_id_header=delivery.rendered.message_id_header,
-        subject=delivery.rendered.subject,
-        trace_id=delivery.trace_id,
-        smtputf8=envelope.smtputf8,
-        body_8bit=envelope.body_8bit,
-        ret=envelope.ret,
-        envid=envelope.envid,
-        created_at=delivery.received_at,
-        expires_at=delivery.received_at + delivery.expire_after,
-    )
+async def _insert_once(tx: Transaction, work: _Work, octets: Octets) -> None:
+    if octets.blob_is_new and octets.blob.id not in work.inserted:
+        work.inserted.add(octets.blob.id)
+        await blobs.insert(tx, octets.blob)
 
 
-def _forward_sender(delivery: Delivery, by: str) -> str:
-    """Who hears of a forward that fails: the sender if it is certainly the sender, else our own postmaster.
+async def _find_place(tx: Transaction, delivery: Delivery, target: LocalTarget, into: FileInto | None) -> _Place:
+    role = SpecialUse.JUNK if JUNK in delivery.keywords else SpecialUse.INBOX
+    default = _Place(mailbox=role, name="Junk" if role is SpecialUse.JUNK else "INBOX")
+    if into is None:
+        return default
+    try:
+        found = await _find_mailbox(tx, target, into)
+    except (InvalidInput, Conflict) as error:
+        problem = f"the mailbox {into.mailbox[:100]!r} can't be made: {error.public}"
+        return _Place(mailbox=role, name=default.name, problem=f"{problem}; stored in {default.name}")
+    if found is None:
+        problem = f"there is no mailbox {into.mailbox[:100]!r}; stored in {default.name}"
+        return _Place(mailbox=role, name=default.name, problem=problem)
+    return _Place(mailbox=found.role if found.role is not None else found.id, name=found.name)
 
-    A forged reverse-path must not get a DSN, and a mail that can't go on must not vanish (product.md R2, R4).
-    """
-    if delivery.reverse_path is None:
-        return ""
-    if delivery.sender_is_genuine:
-        return str(delivery.reverse_path)
-    return f"postmaster@{by.rpartition('@')[2]}"
+
+async def _find_mailbox(tx: Transaction, target: LocalTarget, into: FileInto) -> Mailbox | None:
+    """The mailbox a fileinto means: by its id, its use, its name, made where that was asked for."""
+    account_id = target.account_id
+    use = None if into.special_use is None else SpecialUse(into.special_use[1:].lower())
+    if into.mailbox_id is not None:
+        found = await mailboxes.get(tx, account_id, MailboxId(into.mailbox_id))
+        if found is not None:
+            return found
+    if use is not None:
+        for mailbox in await mailboxes.list_all(tx, account_id):
+            if mailbox.role is use:
+                return mailbox
+    name = normalise_name(into.mailbox)
+    found = await mailboxes.by_name(tx, account_id, name)
+    if found is None and into.create:
+        return await create_in(tx, account_id, name, use)
+    return found
 
 
-def _recipient(message: QueuedMessage, target: Address) -> QueuedRecipient:
-    return QueuedRecipient(
-        id=DeliveryId(new_id()),
-        queue_id=message.id,
-        tenant_id=message.tenant_id,
-        recipient=str(target),
-        domain=target.domain,
-        kind=DeliveryKind.FORWARD,
-        status=DeliveryStatus.QUEUED,
-        hold_reason="",
-        attempts=0,
-        due_at=message.created_at,
-        lease_until=None,
-        notify=frozenset(),
-        orcpt=None,
-        warned=False,
-        last_reply="",
-        last_host="",
+def _tell(tx: Transaction, delivery: Delivery, target: LocalTarget, line: Line) -> None:
+    tx.record(
+        TraceEvent(
+            type="message.discarded" if line.verdict == "discarded" else "message.filtered",
+            component="filter",
+            verdict=line.verdict,
+            detail=f"{line.detail} ({target.address})",
+            severity=Severity.WARNING if line.wrong else Severity.INFO,
+            tenant_id=target.tenant_id,
+            account_id=target.account_id,
+            trace_id=delivery.trace_id,
+            recipient=target.address.lower(),
+        )
     )

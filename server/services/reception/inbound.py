@@ -20,16 +20,19 @@ from server.domain.address import Address
 from server.domain.changes import Severity, TraceEvent
 from server.domain.envelope import ConnectionInfo, Recipient, ReversePath
 from server.domain.errors import DiskReserve, MaiRustError, OverQuota
-from server.domain.ids import TenantId, TraceId, new_id
+from server.domain.ids import AccountId, TenantId, TraceId, new_id
 from server.domain.inbound import Inbound
 from server.domain.message import CONTENT_RAM_MAX, Rendered
 from server.domain.ports import BlobStore, Worker
 from server.domain.reply import Reply, reply
 from server.domain.verdict import Action, Verdict, strictest
+from server.protocol.emailauth.result import Result
 from server.protocol.mime.headers import HeaderFields, split_header
 from server.protocol.mime.render import render
 from server.services.reception.authenticate import Authenticator, AuthResults, dmarc_verdict
-from server.services.reception.deliver import Delivery, Forward, deliver_in
+from server.services.reception.deliver import deliver_in
+from server.services.reception.delivery import JUNK, Delivery, Forward, TargetPlan
+from server.services.reception.filtering import DeliveryFilter, Mail, needs_filter, rejected_by_all
 from server.services.reception.prefix import received
 from server.services.reception.routing import LocalTarget, Route, Routing
 from server.services.reception.sanity import check_header
@@ -66,6 +69,7 @@ class Reception:
         worker: Worker,
         settings: Callable[[], Settings],
         wake_queue: Callable[[], None],
+        filters: DeliveryFilter | None = None,
     ) -> None:
         self._database = database
         self._blobs = blobs
@@ -75,6 +79,7 @@ class Reception:
         self._worker = worker
         self._settings = settings
         self._wake_queue = wake_queue
+        self._filters = filters
 
     async def begin(self, connection: ConnectionInfo) -> Reply | None:
         """Nothing about a client alone makes us refuse it; limits are the edge's."""
@@ -162,7 +167,7 @@ class Reception:
         if verdict.action >= Action.DEFER:
             return self._refuse(inbound, verdict.reply or TEMPORARY, verdict=verdict, results=results)
         rendered = await self._rendered(octets)
-        return await self._store(inbound, routes, results, verdict, rendered)
+        return await self._store(inbound, routes, results, verdict, octets, rendered)
 
     async def _judge(self, inbound: Inbound, octets: bytes, fields: HeaderFields) -> tuple[AuthResults | None, Verdict]:
         settings = self._settings()
@@ -184,6 +189,7 @@ class Reception:
         routes: list[tuple[Recipient, Route]],
         results: AuthResults | None,
         verdict: Verdict,
+        octets: bytes,
         rendered: Rendered,
     ) -> Reply:
         settings = self._settings()
@@ -198,27 +204,50 @@ class Reception:
         if tenant_id is None or not (accounts or forwards):
             # Every recipient was removed between RCPT and the final dot: the sender's next try hears why.
             return self._refuse(inbound, reply(451, "4.2.1", "the recipient has just changed; try again later"))
+        trace_fields = self._trace_fields(inbound, results, trace_id)
+        genuine = results is not None and results.sender_is_genuine
+        plans: dict[AccountId, TargetPlan] = {}
+        if self._filters is not None and needs_filter(accounts.values()):
+            mail = Mail(
+                envelope=inbound.envelope,
+                octets=octets,
+                trace_fields=trace_fields,
+                rendered=rendered,
+                tenant_id=tenant_id,
+                trace_id=trace_id,
+                received_at=inbound.received_at,
+                remote_ip=inbound.connection.remote_ip,
+                junk=JUNK in verdict.keywords,
+                doubtful=results is not None and results.dmarc.result is Result.FAIL,
+                sender_is_genuine=genuine,
+            )
+            plans = await self._filters.plans(mail, accounts.values())
+            rejected = rejected_by_all(plans, accounts.values())
+            if rejected is not None and not forwards:
+                return self._refuse(inbound, rejected, results=results)
+            plans = await self._filters.notices(mail, accounts.values(), plans)
         delivery = Delivery(
             envelope=inbound.envelope,
             tenant_id=tenant_id,
             trace_id=trace_id,
             blob=await self._blobs.place(inbound.content),
             blob_is_new=True,
-            trace_fields=self._trace_fields(inbound, results, trace_id),
+            trace_fields=trace_fields,
             rendered=rendered,
             accounts=tuple(accounts.values()),
             forwards=tuple(forwards),
             keywords=verdict.keywords,
             check_quota=len(accounts) == 1 and not forwards,
-            sender_is_genuine=results is not None and results.sender_is_genuine,
+            sender_is_genuine=genuine,
             received_at=inbound.received_at,
             expire_after=timedelta(seconds=settings.queue.expire_after),
+            plans=plans,
         )
         events = self._accepted(inbound, delivery, results, verdict)
         started = time.perf_counter()
         await self._database.write("reception.store", lambda tx: _write(tx, delivery, events))
         _COMMIT_S.observe(time.perf_counter() - started)
-        if forwards:
+        if delivery.sends_on:
             self._wake_queue()
         return reply(250, "2.0.0", f"accepted as {trace_id}")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from server.config.schema import Settings
 from server.domain.address import Address
-from server.domain.identity import Account, Status
+from server.domain.identity import Account, Forwarding, Status
 from server.domain.ids import AccountId, TenantId
 from server.domain.reply import Reply, reply
 from server.protocol.smtp.address import AddressSyntaxError, parse_address
@@ -34,11 +34,17 @@ LOOP = reply(550, "5.4.6", "this address leads back to itself")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalTarget:
-    """An account that gets the mail; `address` is the recipient address it came by."""
+    """An account that gets the mail; `address` is the recipient address it came by.
+
+    Attributes:
+        filter_version, forward: As of the account: what it does with its mail, so that a delivery needs not ask.
+    """
 
     account_id: AccountId
     tenant_id: TenantId
     address: str
+    filter_version: int = 0
+    forward: Forwarding | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +162,13 @@ class Routing:
         elif check_quota and 0 < account.quota_octets <= account.used_octets:
             found.refusal = OVER_QUOTA
         elif found.count < TARGETS_MAX:
-            target = LocalTarget(account_id=account.id, tenant_id=account.tenant_id, address=str(address))
+            target = LocalTarget(
+                account_id=account.id,
+                tenant_id=account.tenant_id,
+                address=str(address),
+                filter_version=account.filter_version,
+                forward=account.forward,
+            )
             found.accounts.setdefault(account.id, target)
 
     async def _owned(self, entry: Entry, domain: DomainFacts) -> Entry:

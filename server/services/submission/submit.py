@@ -40,7 +40,7 @@ from server.services.submission.sign import Signer, SigningKey
 from server.services.trace.refusals import RefusalLog
 from server.store.database import Database
 from server.store.repositories import blobs, queue
-from server.store.transaction import Transaction
+from server.store.transaction import Transaction, Unit
 from server.telemetry import metrics
 from server.telemetry.log import get_logger
 
@@ -62,6 +62,14 @@ class Submitted:
     queue_id: QueueId
     trace_id: TraceId
     message_id_header: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A message that is complete and signed; `insert` queues it within a unit of work."""
+
+    message: QueuedMessage
+    insert: Unit[None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,7 +255,24 @@ class SubmissionService:
         detail = "a delivery status notification" if submission.origin is Origin.DSN else f"by {submission.origin}"
         return await self._queue(submission, octets, _Source(component=str(submission.origin), detail=detail))
 
+    async def prepare(self, submission: Submission, *, detail: str) -> Prepared:
+        """Ready a message of our own, to be queued in a transaction of the caller's: answers and notices of a delivery.
+
+        Raises:
+            DiskReserve, Unavailable: It can't be made now.
+        """
+        octets = await self._blobs.read_content(submission.content)
+        return await self._prepare(submission, octets, _Source(component=str(submission.origin), detail=detail))
+
     async def _queue(self, submission: Submission, octets: bytes, source: _Source) -> Submitted:
+        made = await self._prepare(submission, octets, source)
+        await self._database.write("submission.queue", made.insert)
+        metrics.OUTBOUND.labels(str(submission.origin)).inc()
+        self._wake_queue()
+        message = made.message
+        return Submitted(queue_id=message.id, trace_id=message.trace_id, message_id_header=message.message_id_header)
+
+    async def _prepare(self, submission: Submission, octets: bytes, source: _Source) -> Prepared:
         keys = await self._signing_keys(submission)
         signature = await self._signer.sign(octets=octets, keys=keys) if keys else b""
         settings = self._settings()
@@ -276,12 +301,11 @@ class SubmissionService:
             await self._delivery(message, recipient, submission.hold_reason, now)
             for recipient in submission.envelope.recipients
         ]
-        await self._database.write(
-            "submission.queue", lambda tx: _enqueue(tx, message, recipients, blob, source, keys, submission.hold_reason)
-        )
-        metrics.OUTBOUND.labels(str(submission.origin)).inc()
-        self._wake_queue()
-        return Submitted(queue_id=message.id, trace_id=message.trace_id, message_id_header=message.message_id_header)
+
+        async def insert(tx: Transaction) -> None:
+            await _enqueue(tx, message, recipients, blob, source, keys, submission.hold_reason)
+
+        return Prepared(message=message, insert=insert)
 
     async def _signing_keys(self, submission: Submission) -> tuple[SigningKey, ...]:
         return tuple(await self._keys.keys(submission.signing_domain)) if submission.signing_domain else ()

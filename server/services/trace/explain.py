@@ -21,17 +21,18 @@ class Fate(IntEnum):
     """What became of one recipient; a higher one is told first."""
 
     ARRIVED = 0
-    SENT = 1
-    CAPTURED = 2
-    QUEUED = 3
-    HELD = 4
-    DEFERRED = 5
-    CANCELLED = 6
-    REFUSED = 7
-    FAILED = 8
+    DISCARDED = 1
+    SENT = 2
+    CAPTURED = 3
+    QUEUED = 4
+    HELD = 5
+    DEFERRED = 6
+    CANCELLED = 7
+    REFUSED = 8
+    FAILED = 9
 
 
-FINAL = frozenset({Fate.ARRIVED, Fate.SENT, Fate.CAPTURED, Fate.CANCELLED, Fate.REFUSED, Fate.FAILED})
+FINAL = frozenset({Fate.ARRIVED, Fate.DISCARDED, Fate.SENT, Fate.CAPTURED, Fate.CANCELLED, Fate.REFUSED, Fate.FAILED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,7 @@ class Explanation:
 
 _FATE_OF_TYPE = {
     "message.stored": Fate.ARRIVED,
+    "message.discarded": Fate.DISCARDED,
     "delivery.sent": Fate.SENT,
     "delivery.deferred": Fate.DEFERRED,
     "delivery.failed": Fate.FAILED,
@@ -59,6 +61,7 @@ _FATE_OF_TYPE = {
 
 _WORDS = {
     Fate.ARRIVED: "Delivered to {who}.",
+    Fate.DISCARDED: "Dropped by the own mail filter of {who}.",
     Fate.SENT: "Delivered: {host} has taken the mail for {who}; from here on that server knows more.",
     Fate.CAPTURED: "Not sent to {who}: outbound.capture_path keeps outgoing mail on this machine.",
     Fate.QUEUED: "Waiting in the queue for {who}.",

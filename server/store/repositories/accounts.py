@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
 from sqlalchemy import bindparam, case, delete, or_, select, update
 
-from server.domain.identity import Account, Role, Status
+from server.domain.identity import Account, Forwarding, Role, Status
 from server.domain.ids import AccountId, DomainId, TenantId
 from server.domain.paging import Page, PageRequest
 from server.store.counters import access_changed
 from server.store.repositories import filters
-from server.store.repositories.rows import instant, instant_or_none, number, text
+from server.store.repositories.rows import instant, instant_or_none, number, text, text_or_none
 from server.store.schema import accounts, addresses, tenants
 from server.store.statements import prepared, prepared_insert
 from server.store.times import to_us
@@ -64,7 +65,31 @@ def account_from_row(row: Row, addresses_of: Sequence[str]) -> Account:
         created_at=instant(row, "created_at"),
         updated_at=instant(row, "updated_at"),
         revision=number(row, "revision"),
+        filter_version=number(row, "filter_version"),
+        forward=_forwarding(text_or_none(row, "forward")),
     )
+
+
+def _forwarding(stored: str | None) -> Forwarding | None:
+    if stored is None:
+        return None
+    found = _stored_forward.decode(stored)
+    return Forwarding(targets=tuple(found.targets), keep_copy=found.keep_copy)
+
+
+class _StoredForward(msgspec.Struct, frozen=True, kw_only=True):
+    targets: list[str]
+    keep_copy: bool
+
+
+_stored_forward = msgspec.json.Decoder(_StoredForward)
+
+
+def forward_text(forward: Forwarding | None) -> str | None:
+    """A forward as its column holds it."""
+    if forward is None:
+        return None
+    return msgspec.json.encode(_StoredForward(targets=list(forward.targets), keep_copy=forward.keep_copy)).decode()
 
 
 async def insert_account(tx: Transaction, account: Account) -> None:
