@@ -19,6 +19,7 @@ from server.domain.access import Gate, Presence
 from server.domain.envelope import ConnectionInfo
 from server.domain.identity import Principal
 from server.domain.ids import new_id
+from server.services.identity.networks import place_of
 from server.stream.connection import ConnectionClosed, Draining, StreamConnection
 from server.telemetry.log import bound, get_logger
 
@@ -26,7 +27,7 @@ BACKLOG = 512
 CONNECTIONS_MAX = 2000
 """All connections of one edge together (reliability.md §8)."""
 CONNECTIONS_BEFORE_LOGIN_MAX = 30
-"""Connections of one address that have not logged in (reliability.md §8: per IP)."""
+"""Connections of one IPv4 address or IPv6 /64 that have not logged in (reliability.md §8)."""
 
 
 END_LOGIN_S = 2.5
@@ -177,12 +178,13 @@ class StreamServer:
         if self._gate.refuses(address):
             self._refuse(connection, listener, "network_refused", "Your network is refused for now, try again later")
             return
-        full = len(self._connections) >= CONNECTIONS_MAX or self._waiting[address] >= CONNECTIONS_BEFORE_LOGIN_MAX
+        place = place_of(address)
+        full = len(self._connections) >= CONNECTIONS_MAX or self._waiting[place] >= CONNECTIONS_BEFORE_LOGIN_MAX
         if self._group is None or self._draining or full:
             self._refuse(connection, listener, "too_many_connections", "Too many connections")
             return
         self._connections.add(connection)
-        self._waiting[address] += 1
+        self._waiting[place] += 1
         self._group.create_task(self._run(connection, listener, address))
 
     def _refuse(self, connection: StreamConnection, listener: str, event: str, text: str) -> None:
@@ -199,7 +201,7 @@ class StreamServer:
             local_port=connection.local_port,
             connection_id=new_id(),
         )
-        visit = Visit(connection, info, self._gate, lambda: self._drop(address))
+        visit = Visit(connection, info, self._gate, lambda: self._drop(place_of(address)))
         with bound(connection_id=info.connection_id, remote_addr=address):
             try:
                 await self._session(connection, info, visit).run()
@@ -215,7 +217,7 @@ class StreamServer:
                 self._gauge.dec()
                 self._changed.set()
 
-    def _drop(self, address: str) -> None:
-        self._waiting[address] -= 1
-        if self._waiting[address] <= 0:
-            del self._waiting[address]
+    def _drop(self, place: str) -> None:
+        self._waiting[place] -= 1
+        if self._waiting[place] <= 0:
+            del self._waiting[place]
