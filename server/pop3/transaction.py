@@ -2,8 +2,8 @@
 
 - Numbers begin at 1 and stay those of the beginning; a deleted message answers to none of them.
 - Sizes are those of the stored octets, as IMAP's RFC822.SIZE has them.
-- Mail with UTF-8 in its header is served as it is, to clients that sent UTF8 and to those that did not (RFC 6856 §7
-  leaves the choice): refusing it would leave it in the maildrop for ever.
+- Mail with UTF-8 in its header is served as it is, also to clients that did not send UTF8 (RFC 6856): refused, it
+  would stay in the maildrop for ever.
 """
 
 from __future__ import annotations
