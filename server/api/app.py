@@ -26,10 +26,11 @@ from server.api.controllers.doctor import DoctorController
 from server.api.controllers.domain_aliases import DomainAliasController
 from server.api.controllers.domains import DomainController
 from server.api.controllers.events import EventController
+from server.api.controllers.filters import FilterController, SieveController, SieveToolController
 from server.api.controllers.health import HealthController, MetricsController
 from server.api.controllers.jobs import ImportController, JobController
 from server.api.controllers.mailboxes import MailboxController
-from server.api.controllers.messages import MessageController, ThreadController
+from server.api.controllers.messages import DeletedMessageController, MessageController, ThreadController
 from server.api.controllers.queue import QueueController
 from server.api.controllers.send import SendController, SubmissionController
 from server.api.controllers.settings import SettingsController
@@ -63,8 +64,12 @@ CONTROLLERS: tuple[ControllerRouterHandler, ...] = (
     AccountSessionController,
     ConnectionController,
     BanController,
+    FilterController,
+    SieveController,
+    SieveToolController,
     MailboxController,
     MessageController,
+    DeletedMessageController,
     ThreadController,
     TagController,
     CategoryController,
@@ -101,7 +106,9 @@ DEPENDENCIES: dict[str, Callable[[ApiServices], object]] = {
     "connections": lambda s: s.connections,
     "mail": lambda s: s.mail.reader,
     "mail_actions": lambda s: s.mail.actor,
+    "deleted": lambda s: s.mail.deleted,
     "tag_definitions": lambda s: s.mail.tags,
+    "filters": lambda s: s.filters,
     "queue": lambda s: s.queue,
     "submissions": lambda s: s.submissions,
     "sending": lambda s: s.sender,

@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 from server.api.pagination import Cursors
 from server.api.services import ReloadSettings, SettingsSource, ValidateSettings
 from server.domain.identity import Scope
+from server.services.filters.settings import FilterService
 from server.services.identity.accounts import AccountService
 from server.services.identity.aliases import AliasService
 from server.services.identity.app_passwords import AppPasswordService
@@ -19,6 +20,7 @@ from server.services.identity.tokens import TokenService
 from server.services.mailstore.acting import MailActor
 from server.services.mailstore.reading import MailReader
 from server.services.mailstore.tags import TagService
+from server.services.mailstore.undelete import Undelete
 from server.services.queue.admin import QueueAdmin
 from server.services.queue.submissions import SubmissionQueries
 from server.services.submission.send import SendService
@@ -43,7 +45,9 @@ LiveConnections = NamedDependency[Connections]
 ServerStatus = NamedDependency[StatusService]
 MailReading = NamedDependency[MailReader]
 MailActions = NamedDependency[MailActor]
+DeletedMail = NamedDependency[Undelete]
 TagDefinitions = NamedDependency[TagService]
+Filters = NamedDependency[FilterService]
 Queue = NamedDependency[QueueAdmin]
 Traces = NamedDependency[TraceService]
 Sending = NamedDependency[SendService]

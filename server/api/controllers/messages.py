@@ -10,7 +10,7 @@ from litestar.datastructures import State
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from server.api.controllers.trace import time_of
-from server.api.dependencies import Caller, CurrentSettings, CursorMaker, MailActions, MailReading
+from server.api.dependencies import Caller, CurrentSettings, CursorMaker, DeletedMail, MailActions, MailReading
 from server.api.guards import needs
 from server.api.pagination import Listing
 from server.api.paths import PREFIX
@@ -20,8 +20,10 @@ from server.api.schemas.messages import (
     BatchOut,
     BatchResultOut,
     CategoryIn,
+    DeletedMessageOut,
     FlagsIn,
     MessageOut,
+    RestoreIn,
     TagsIn,
     TargetIn,
     ThreadOut,
@@ -303,6 +305,45 @@ class MessageController(Controller):
     ) -> None:
         """Move a message to Trash; out of Trash it goes to the deleted messages."""
         await mail_actions.act(caller, Whose(account=account_id, reason=reason), message_id, Remove())
+
+
+class DeletedMessageController(Controller):
+    path = PREFIX + "/deleted-messages"
+    tags = ("mail",)
+
+    @get(operation_id="list_deleted_messages", opt=needs("mail:read"))
+    async def list_deleted_messages(
+        self,
+        caller: Caller,
+        deleted: DeletedMail,
+        cursors: CursorMaker,
+        limit: FromQuery[int | None] = None,
+        cursor: FromQuery[str | None] = None,
+        q: FromQuery[str | None] = None,
+        account_id: FromQuery[str | None] = None,
+        reason: FromQuery[str | None] = None,
+    ) -> Listing[DeletedMessageOut]:
+        """Messages that can be restored, the last deleted first; `q` is part of subject, sender or recipients."""
+        name = f"deleted {account_id} {q}"
+        whose = Whose(account=account_id, reason=reason, goes_on=cursor is not None)
+        request = cursors.request(caller, name, limit=limit, cursor=cursor)
+        page = await deleted.page(caller, whose, request, containing=q)
+        return cursors.listing(caller, name, page, DeletedMessageOut.deleted)
+
+    @post("/{message_id:str}/restore", operation_id="restore_deleted_message", opt=needs("mail:write"), status_code=200)
+    async def restore_deleted_message(
+        self,
+        caller: Caller,
+        deleted: DeletedMail,
+        message_id: FromPath[str],
+        data: JSONBody[RestoreIn | None] = None,
+        account_id: FromQuery[str | None] = None,
+        reason: FromQuery[str | None] = None,
+    ) -> MessageOut:
+        """Put a deleted message back where it was, with its id and a new UID."""
+        whose = Whose(account=account_id, reason=reason)
+        view = await deleted.restore(caller, whose, message_id, to=data.mailbox_id if data is not None else None)
+        return MessageOut.of(view)
 
 
 class ThreadController(Controller):

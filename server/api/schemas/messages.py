@@ -26,6 +26,7 @@ from server.services.mailstore.acting import (
 from server.services.mailstore.content import AttachmentInfo, HeaderField
 from server.services.mailstore.flags import FlagChange
 from server.services.mailstore.reading import MailboxNode, MessageView, OpenedMessage
+from server.services.mailstore.undelete import DeletedView
 
 
 class Input(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -201,6 +202,16 @@ class WholeMessageOut(MessageOut, frozen=True, kw_only=True):
             headers=[HeaderOut.of(field) for field in opened.fields],
             attachments=[AttachmentOut.of(info) for info in opened.attachments],
         )
+
+
+class DeletedMessageOut(MessageOut, frozen=True, kw_only=True):
+    """A message that can be restored; `mailbox` is the name of the one it was in."""
+
+    mailbox: str
+
+    @classmethod
+    def deleted(cls, message: DeletedView) -> DeletedMessageOut:
+        return cls(**_fields(message.view), mailbox=message.mailbox)  # type: ignore[arg-type]
 
 
 class FlagsIn(Input, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from server.domain.flags import SEEN
 from server.domain.ids import AccountId, MailboxId, MessageId, TraceId, Uid, new_id
 from server.domain.message import Blob, Content, Rendered, SpecialUse, Stored
 from server.services.mailstore.flags import format_stored_keywords
-from server.store.repositories import blobs, mailboxes, messages, threads
+from server.store.repositories import blobs, mailboxes, messages, tags, threads
 from server.store.times import to_us
 from server.store.transaction import Transaction
 
@@ -93,4 +93,6 @@ async def append_in(
         internal_date_us=to_us(internal_date),
     )
     await messages.insert(tx, account_id, mailbox_id, modseq, [state])
+    if words:
+        await tags.note_keywords(tx, account_id, words.split())
     return Stored(message_id=message_id, mailbox_id=mailbox_id, uid=Uid(uid), modseq=modseq)

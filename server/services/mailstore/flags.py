@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from server.domain.errors import InvalidInput
-from server.domain.flags import ALL_FLAGS, SEEN
+from server.domain.flags import ALL_FLAGS, FLAGGED, SEEN
 from server.domain.ids import AccountId, MailboxId, ModSeq, Uid
 from server.store import counters
-from server.store.repositories import mailboxes, messages
+from server.store.repositories import mailboxes, messages, tags
 from server.store.transaction import Transaction
 
 KEYWORDS_MAX = 50
@@ -56,8 +56,13 @@ async def store_flags_in(
     flags: int,
     keywords: Sequence[str],
     unchanged_since: ModSeq | None = None,
+    permitted: int = ALL_FLAGS,
 ) -> FlagsStored:
     """Change the flags of the messages that exist among `uids` (ascending).
+
+    Args:
+        permitted: The bits that may change (RFC 4314 §4, "STORE"); keywords change with the bits beside \\Seen and
+            \\Deleted or not at all.
 
     Raises:
         InvalidInput: A keyword outside its grammar, or too many on one message.
@@ -72,8 +77,9 @@ async def store_flags_in(
     new: list[tuple[Uid, int, str]] = []
     unseen = 0
     for state in await messages.states(tx, account_id, mailbox_id, uids):
-        value = _new_flags(state.flags, flags & ALL_FLAGS, change)
-        text = _new_keywords(state.keywords, words, change)
+        wanted = _new_flags(state.flags, flags & ALL_FLAGS, change)
+        value = (state.flags & ~permitted) | (wanted & permitted)
+        text = _new_keywords(state.keywords, words, change) if permitted & FLAGGED else state.keywords
         if value != state.flags or text != state.keywords:
             new.append((state.uid, value, text))
             unseen += (state.flags & SEEN) - (value & SEEN)
@@ -82,6 +88,8 @@ async def store_flags_in(
     modseq = await counters.next_modseq(tx, account_id)
     await messages.set_flags(tx, account_id, mailbox_id, modseq, new)
     await mailboxes.adjust(tx, account_id, mailbox_id, modseq=modseq, count=0, unseen=unseen, octets=0)
+    if words and change is not FlagChange.REMOVE:
+        await tags.note_keywords(tx, account_id, list(words.values()))
     return FlagsStored(modseq=modseq, changed=tuple(uid for uid, _, _ in new), modified=tuple(modified))
 
 

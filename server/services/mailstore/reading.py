@@ -100,7 +100,7 @@ class MailReader:
             asked = _with_tag(wanted, names, tag)
             boxes = await _mailboxes_of(tx, account_id, asked)
             page = await _page(tx, account_id, boxes, asked, order, request)
-            return Page(items=await _views(tx, account_id, page.items, names), next_after=page.next_after)
+            return Page(items=await views_in(tx, account_id, page.items, names), next_after=page.next_after)
 
         return await self._database.read("mail.messages", unit)
 
@@ -125,7 +125,7 @@ class MailReader:
 
         async def unit(tx: Transaction) -> tuple[MessageView, ...]:
             records = await listing.thread(tx, account_id, thread_id)
-            return await _views(tx, account_id, records, await names_in(tx, account_id))
+            return await views_in(tx, account_id, records, await names_in(tx, account_id))
 
         messages = await self._database.read("mail.thread", unit)
         if not messages:
@@ -164,7 +164,7 @@ class MailReader:
             if any(one not in by_id for one in ids):
                 raise NotFound("no such message")
             records = [by_id[one] for one in ids]
-            return await _views(tx, account_id, records, await names_in(tx, account_id))
+            return await views_in(tx, account_id, records, await names_in(tx, account_id))
 
         return await self._database.read("mail.views", unit)
 
@@ -250,9 +250,10 @@ async def _page(
     return Page(items=tuple(record for _, record in kept), next_after=None if stop is None else _cursor(stop))
 
 
-async def _views(
+async def views_in(
     tx: Transaction, account_id: AccountId, records: Sequence[MessageRecord], names: TagNames
 ) -> tuple[MessageView, ...]:
+    """The messages with their tags' names and their categories."""
     categories: dict[str, CategoryDefinition] = {}
     if any(record.category for record in records):
         tenant_id = await tags.tenant_of(tx, account_id)

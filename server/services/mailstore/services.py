@@ -10,16 +10,18 @@ from server.services.mailstore.owners import MailOwners
 from server.services.mailstore.reading import MailReader
 from server.services.mailstore.store import MailStore
 from server.services.mailstore.tags import TagService
+from server.services.mailstore.undelete import Undelete
 from server.store.database import Database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailServices:
-    """Reading, changing, and what tags are called."""
+    """Reading, changing, what tags are called, and what was deleted."""
 
     reader: MailReader
     actor: MailActor
     tags: TagService
+    deleted: Undelete
 
 
 def make_mail_services(*, database: Database, blobs: BlobStore, worker: Worker, store: MailStore) -> MailServices:
@@ -30,4 +32,5 @@ def make_mail_services(*, database: Database, blobs: BlobStore, worker: Worker, 
         reader=reader,
         actor=MailActor(database=database, store=store, reader=reader, owners=owners),
         tags=TagService(database),
+        deleted=Undelete(database=database, reader=reader, owners=owners),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from sqlalchemy import BigInteger, bindparam, select, update
+from sqlalchemy import BigInteger, bindparam, literal, select, update
 
 from server.domain.errors import NotFound
 from server.domain.ids import AccountId, MailboxId, ModSeq, Uid, UidValidity
@@ -32,6 +32,8 @@ _GROW = {
     "size_octets": t.c.size_octets + _OCTETS,
     "modseq": bindparam("b_modseq"),
 }
+
+_GONE_PREFIX = literal("//")
 
 _INSERT = prepared_insert(t)
 _ALL = prepared(select(t).where(*_OWN).order_by(t.c.name))
@@ -63,7 +65,12 @@ _SUBSCRIBE = prepared(update(t).where(t.c.id == bindparam("b_id"), *_OWN).values
 _DELETE = prepared(
     update(t)
     .where(t.c.id == bindparam("b_id"), *_OWN)
-    .values(name=bindparam("b_name"), role=None, deleted_at=bindparam("b_now"), modseq=bindparam("b_modseq"))
+    .values(
+        name=_GONE_PREFIX + t.c.id + "/" + t.c.name,
+        role=None,
+        deleted_at=bindparam("b_now"),
+        modseq=bindparam("b_modseq"),
+    )
 )
 _CLEAR_ROLE = prepared(
     update(t).where(t.c.role == bindparam("b_role"), *_OWN).values(role=None, modseq=bindparam("b_modseq"))
@@ -213,6 +220,11 @@ async def mark_deleted(tx: Transaction, account_id: AccountId, mailbox_id: Mailb
 async def claim_recent(tx: Transaction, account_id: AccountId, mailbox_id: MailboxId, below: Uid) -> None:
     """Messages with a UID below `below` are \\Recent in no later session (RFC 3501 §2.3.2)."""
     await tx.execute(_CLAIM_RECENT, {"b_account": account_id, "b_id": mailbox_id, "b_recent": below})
+
+
+def name_before(stored: str) -> str | None:
+    """The name of a deleted mailbox as it was, from the one its row has now; None of one that is there."""
+    return stored[2:].partition("/")[2] if stored.startswith("//") else None
 
 
 def mailbox_from_row(row: Row) -> Mailbox:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from server.domain.ids import AccountId, TenantId, new_id
 from server.domain.listing import CategoryDefinition, TagDefinition
@@ -18,6 +19,10 @@ TAGS_MAX = 500
 COLOUR = "#888888"
 """Of a tag that a client made by setting a keyword."""
 _INSERT_TAG = prepared_insert(tags)
+_NOTE_TAG = prepared(
+    sqlite.insert(tags).values({c.name: bindparam(c.name) for c in tags.columns}).on_conflict_do_nothing(),
+    postgres=postgresql.insert(tags).values({c.name: bindparam(c.name) for c in tags.columns}).on_conflict_do_nothing(),
+)
 _INSERT_CATEGORY = prepared_insert(categories)
 _TAGS = prepared(select(tags).where(tags.c.tenant_id == bindparam("b_tenant")).order_by(tags.c.name, tags.c.keyword))
 _TAG = prepared(select(tags).where(tags.c.tenant_id == bindparam("b_tenant"), tags.c.id == bindparam("b_id")))
@@ -60,11 +65,9 @@ async def insert_tag(
     tx: Transaction, tenant_id: TenantId, *, keyword: str, name: str, colour: str, description: str
 ) -> TagDefinition:
     """Raises UniqueViolation when the keyword has a definition."""
-    tag_id = new_id()
-    row = {"id": tag_id, "tenant_id": tenant_id, "keyword": keyword, "name": name, "colour": colour}
-    life = {"created_at": tx.now_us, "updated_at": tx.now_us, "revision": 1}
-    await tx.execute(_INSERT_TAG, {**row, "description": description, **life})
-    found = await get_tag(tx, tenant_id, tag_id)
+    params = _tag_params(tx, tenant_id, keyword, name, colour, description)
+    await tx.execute(_INSERT_TAG, params)
+    found = await get_tag(tx, tenant_id, str(params["id"]))
     assert found is not None  # noqa: S101 - inserted above
     return found
 
@@ -86,7 +89,7 @@ async def note_keywords(tx: Transaction, account_id: AccountId, keywords: Sequen
     counted = await tx.fetch_one(select(func.count().label("n")).where(tags.c.tenant_id == tenant_id))
     room = TAGS_MAX - (number(counted, "n") if counted is not None else 0)
     for keyword in sorted(wanted.values())[: max(room, 0)]:
-        await insert_tag(tx, tenant_id, keyword=keyword, name=keyword, colour=COLOUR, description="")
+        await tx.execute(_NOTE_TAG, _tag_params(tx, tenant_id, keyword, keyword, COLOUR, ""))
 
 
 async def change_tag(tx: Transaction, tenant_id: TenantId, tag_id: str, values: Mapping[str, object]) -> None:
@@ -148,6 +151,13 @@ async def change_category(tx: Transaction, tenant_id: TenantId, category_id: str
 
 async def delete_category(tx: Transaction, tenant_id: TenantId, category_id: str) -> None:
     await tx.execute(delete(categories).where(categories.c.id == category_id, categories.c.tenant_id == tenant_id))
+
+
+def _tag_params(
+    tx: Transaction, tenant_id: TenantId, keyword: str, name: str, colour: str, description: str
+) -> dict[str, object]:
+    row = {"id": new_id(), "tenant_id": tenant_id, "keyword": keyword, "name": name, "colour": colour}
+    return {**row, "description": description, "created_at": tx.now_us, "updated_at": tx.now_us, "revision": 1}
 
 
 def _tag(row: Row) -> TagDefinition:

@@ -323,3 +323,27 @@ async def test_unknown_thread_and_message_are_404(mail: Mail) -> None:
     assert (await mail.call("GET", "/threads/x")).status == 404
     assert (await mail.call("GET", "/messages/x")).status == 404
     assert (await mail.call("GET", "/messages", mailbox_id="x")).status == 404
+
+
+async def test_deleted_messages_are_listed_and_restored(mail: Mail) -> None:
+    made = await mail.add(7)
+    for _ in range(2):
+        assert (await mail.call("DELETE", f"/messages/{made['id']}")).status == 204
+    rows = (await mail.get("/deleted-messages", q="ANGEBOT"))["items"]
+    assert [(row["id"], row["mailbox"]) for row in rows] == [(made["id"], "Trash")]
+    assert rows[0]["deleted_at"]
+    assert (await mail.get("/deleted-messages", q="nothing"))["items"] == []
+    back = await mail.call("POST", f"/deleted-messages/{made['id']}/restore")
+    assert (back.status, back.json["id"], back.json["mailbox_ids"]) == (200, made["id"], made["mailbox_ids"])
+    assert (await mail.get("/deleted-messages"))["items"] == []
+    again = await mail.call("POST", f"/deleted-messages/{made['id']}/restore")
+    assert (again.status, again.json["code"]) == (409, "invalid_state")
+
+
+async def test_a_deleted_message_is_restored_into_a_mailbox_that_is_named(mail: Mail) -> None:
+    made = await mail.add()
+    for _ in range(2):
+        await mail.call("DELETE", f"/messages/{made['id']}")
+    archive = await mail.mailbox("Archive")
+    back = await mail.call("POST", f"/deleted-messages/{made['id']}/restore", {"mailbox_id": archive})
+    assert back.json["mailbox_ids"] == [archive]
