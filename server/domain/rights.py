@@ -21,6 +21,8 @@ EXPUNGE = "e"
 ADMINISTER = "a"
 ALL_RIGHTS = "lrswipkxtea"
 """In the order in which they are shown."""
+CHANGING = frozenset("swite")
+"""A mailbox where none of these is there is open read-only (RFC 4314 §4, "SELECT")."""
 ANYONE = "anyone"
 """The identifier of all accounts of the owner's tenant."""
 

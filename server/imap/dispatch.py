@@ -11,12 +11,14 @@ from typing import assert_never
 
 from server.domain.errors import MaiRustError
 from server.imap.answers import INTERNAL_ERROR, answer_error
+from server.imap.commands.acl import do_on_acl, do_set_acl
 from server.imap.commands.auth import do_authenticate, do_login
 from server.imap.commands.fetch import do_fetch
 from server.imap.commands.greeting import do_capability, do_enable, do_id, do_logout, do_starttls
 from server.imap.commands.listing import do_list, do_lsub
 from server.imap.commands.mailboxes import do_create, do_delete, do_namespace, do_rename, do_status, do_subscribe
 from server.imap.commands.metadata import do_get_metadata, do_set_metadata
+from server.imap.commands.multisearch import do_multisearch
 from server.imap.commands.quota import do_get_quota, do_get_quota_root
 from server.imap.commands.search import UID_REQUIRED, do_search
 from server.imap.commands.select import do_close, do_expunge, do_select, do_unselect
@@ -25,6 +27,7 @@ from server.imap.commands.store import do_copy, do_store
 from server.imap.connection import ConnectionClosed
 from server.imap.idle import do_idle
 from server.imap.session import Result, Session, State, bad, ok
+from server.protocol.imap.acl import OnAcl, SetAcl
 from server.protocol.imap.commands import (
     Authenticate,
     Copy,
@@ -45,6 +48,7 @@ from server.protocol.imap.commands import (
 from server.protocol.imap.create import Create
 from server.protocol.imap.listing import List
 from server.protocol.imap.metadata import GetMetadata, SetMetadata
+from server.protocol.imap.multisearch import MultiSearch
 from server.protocol.imap.quota import GetQuota, GetQuotaRoot
 from server.protocol.imap.search import Search
 from server.protocol.imap.select import Select
@@ -63,14 +67,17 @@ LEGAL: dict[str, frozenset[State]] = {
     **dict.fromkeys(("STARTTLS", "LOGIN", "AUTHENTICATE"), _BEFORE),
     **dict.fromkeys(("SELECT", "EXAMINE", "CREATE", "DELETE", "RENAME", "SUBSCRIBE", "UNSUBSCRIBE"), _AFTER),
     **dict.fromkeys(("REPLACE", "UID REPLACE"), _OPEN),
+    **dict.fromkeys(("SETACL", "DELETEACL", "GETACL", "LISTRIGHTS", "MYRIGHTS"), _AFTER),
     **dict.fromkeys(("GETQUOTA", "GETQUOTAROOT", "GETMETADATA", "SETMETADATA"), _AFTER),
-    **dict.fromkeys(("LIST", "LSUB", "STATUS", "APPEND", "NAMESPACE", "ENABLE", "IDLE"), _AFTER),
+    **dict.fromkeys(("LIST", "LSUB", "STATUS", "APPEND", "NAMESPACE", "ENABLE", "IDLE", "ESEARCH"), _AFTER),
     **dict.fromkeys(("CHECK", "CLOSE", "UNSELECT", "EXPUNGE", "FETCH", "STORE", "COPY", "MOVE", "SEARCH"), _OPEN),
     **dict.fromkeys(("SORT", "UID SORT", "THREAD", "UID THREAD"), _OPEN),
     **dict.fromkeys(("UID FETCH", "UID STORE", "UID COPY", "UID MOVE", "UID SEARCH", "UID EXPUNGE"), _OPEN),
 }
 _BY_NUMBER = frozenset({"FETCH", "STORE", "COPY", "MOVE", "SEARCH", "SORT", "THREAD"})
 _KEEPS_NUMBERS = frozenset({"FETCH", "STORE", "SEARCH", "SORT", "THREAD"})
+_OPENS = frozenset({"SELECT", "EXAMINE"})
+"""What changes while they run is told by the next command: the client has no numbers before their OK."""
 
 
 async def execute(session: Session, tagged: Tagged) -> Result | None:
@@ -89,6 +96,7 @@ async def execute(session: Session, tagged: Tagged) -> Result | None:
 async def answered(session: Session, name: str, work: Callable[[], Awaitable[Result | None]]) -> Result | None:
     """Run a command's work and turn whatever it raises into an answer."""
     try:
+        await session.check_rights()
         result = await work()
     except (ConnectionClosed, TimeoutError):
         raise
@@ -97,7 +105,7 @@ async def answered(session: Session, name: str, work: Callable[[], Awaitable[Res
     except Exception as error:
         log.exception("imap.command_failed", error, command=name)
         result = INTERNAL_ERROR
-    if result is not None:
+    if result is not None and name not in _OPENS:
         await session.sync(expunge=name not in _KEEPS_NUMBERS)
     return result
 
@@ -131,6 +139,8 @@ async def _run(session: Session, tagged: Tagged) -> Result | None:
             return await do_copy(session, command)
         case Search():
             return await do_search(session, command, tagged.tag)
+        case MultiSearch():
+            return await do_multisearch(session, command, tagged.tag)
         case Sort():
             return await do_sort(session, command, tagged.tag)
         case Thread():
@@ -143,6 +153,10 @@ async def _run(session: Session, tagged: Tagged) -> Result | None:
             return await do_get_metadata(session, command)
         case SetMetadata():
             return await do_set_metadata(session, command)
+        case SetAcl():
+            return await do_set_acl(session, command)
+        case OnAcl():
+            return await do_on_acl(session, command)
         case GetQuota():
             return await do_get_quota(session, command)
         case GetQuotaRoot():

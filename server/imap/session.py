@@ -19,6 +19,7 @@ from server.domain.envelope import ConnectionInfo
 from server.domain.errors import Forbidden, NotFound, Unauthenticated
 from server.domain.identity import Principal
 from server.domain.ids import AccountId, Uid
+from server.domain.rights import ALL_RIGHTS, CHANGING, READ
 from server.imap.connection import ConnectionClosed, ImapConnection
 from server.imap.modes import SessionModes
 from server.imap.selected import SelectedMailbox
@@ -84,7 +85,9 @@ class Session:
         self.tls_context = tls_context
         self.state = State.NOT_AUTHENTICATED
         self.selected_mailbox: SelectedMailbox | None = None
+        self.selected_name = ""
         self.modes = SessionModes()
+        self.rights = ALL_RIGHTS
         self.idle = False
         self.draining = False
         self.last_word = b"* BYE Server is shutting down\r\n"
@@ -188,10 +191,23 @@ class Session:
         if self.selected_mailbox is not None:
             self.send(b"* OK [HIGHESTMODSEQ %d] Modseqs from now on\r\n" % self.selected_mailbox.told_modseq)
 
-    async def require(self, rights: str) -> None:
-        """Check rights on the selected mailbox as they are now (RFC 4314 §4). Raises Forbidden."""
-        have = await self.mailstore.access.rights_now(self.principal, self.selected.view.mailbox)
-        if not all(right in have for right in rights):
+    async def check_rights(self) -> None:
+        """Read anew what may be done with the selected mailbox of another account (RFC 4314 §4).
+
+        Raises:
+            NotFound: It may not be read any more; it was left, and nothing more of it is told.
+        """
+        selected = self.selected_mailbox
+        if selected is None or selected.view.account_id == self.account_id:
+            return
+        self.rights = await self.mailstore.access.rights_now(self.principal, selected.view.mailbox)
+        if READ not in self.rights:
+            await self.unselect()
+            raise NotFound("no such mailbox")
+
+    def require(self, rights: str) -> None:
+        """Whether all of these rights on the selected mailbox are there. Raises Forbidden."""
+        if not all(right in self.rights for right in rights):
             raise Forbidden("you have no right to do that with this mailbox")
 
     async def select(self, name: str, *, read_only: bool) -> SelectedMailbox:
@@ -199,11 +215,15 @@ class Session:
         if self.selected_mailbox is not None:
             await self.unselect()
             self.send(b"* OK [CLOSED] Previous mailbox is closed\r\n")
-        mailbox = await self.mailstore.mailbox(self.account_id, name)
+        place = await self.mailstore.access.place(self.principal, name, READ)
+        mailbox = await self.mailstore.mailbox(place.account_id, place.name)
+        self.rights = place.rights
+        read_only = read_only or not any(right in CHANGING for right in place.rights)
         selected = SelectedMailbox(read_only=read_only, modes=self.modes, wake=self.connection.poke)
-        view = await self.mailstore.open(self.account_id, mailbox.id, selected)
+        view = await self.mailstore.open(place.account_id, mailbox.id, selected)
         selected.attach(view)
         self.selected_mailbox = selected
+        self.selected_name = place.prefix + mailbox.name
         self.state = State.SELECTED
         if not read_only:
             await self.mailstore.claim_recent(view, view.mailbox.uidnext)
@@ -229,6 +249,7 @@ class Session:
         """
         if self.selected_mailbox is None:
             return
+        await self.check_rights()
         await self.selected_mailbox.view.refresh()
         for line in self.selected_mailbox.updates(expunge=expunge):
             self.send(line)

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from server.adapters.blobs_fs import FileBlobStore
 from server.adapters.worker import ThreadWorker
@@ -37,17 +37,25 @@ PASSWORD = b"kelp orbit 42"
 _LITERAL = re.compile(rb"\{([0-9]+)\}\r\n\Z")
 
 
-async def add_account(database: Database, address: str, *, quota: int = 0) -> AccountId:
-    """An account with its tenant, domain and default mailboxes."""
+async def add_account(
+    database: Database, address: str, *, quota: int = 0, colleague: AccountId | None = None
+) -> AccountId:
+    """An account with its domain and default mailboxes, and a tenant of its own unless it gets a colleague's."""
     tenant_id, domain_id, account_id = new_id(), new_id(), AccountId(new_id())
 
     async def unit(tx: Transaction) -> None:
         life = {"created_at": tx.now_us, "updated_at": tx.now_us, "revision": 1, "deleted_at": None}
-        await tx.execute(insert(tenants).values(id=tenant_id, name=tenant_id, display_name="", status="active", **life))
+        tenant = tenant_id
+        if colleague is not None:
+            row = await tx.fetch_one(select(accounts.c.tenant_id).where(accounts.c.id == colleague))
+            assert row is not None
+            tenant = str(row[0])
+        else:
+            await tx.execute(insert(tenants).values(id=tenant, name=tenant, display_name="", status="active", **life))
         await tx.execute(
             insert(domains).values(
                 id=domain_id,
-                tenant_id=tenant_id,
+                tenant_id=tenant,
                 name=f"{domain_id}.test",
                 status="active",
                 subaddressing=1,
@@ -60,7 +68,7 @@ async def add_account(database: Database, address: str, *, quota: int = 0) -> Ac
         await tx.execute(
             insert(accounts).values(
                 id=account_id,
-                tenant_id=tenant_id,
+                tenant_id=tenant,
                 domain_id=domain_id,
                 address=address,
                 display_name="",
@@ -79,7 +87,7 @@ async def add_account(database: Database, address: str, *, quota: int = 0) -> Ac
         await tx.execute(
             insert(addresses).values(
                 address=address,
-                tenant_id=tenant_id,
+                tenant_id=tenant,
                 domain_id=domain_id,
                 kind="account",
                 owner_id=account_id,
@@ -249,7 +257,12 @@ def settings_with(*, message_max: int = 52_428_800, per_account: int = 20, idle_
 
 @asynccontextmanager
 async def open_imap(
-    folder: Path, *, settings: Settings | None = None, quota: int = 0, inline_max: int = 16 * 1024
+    folder: Path,
+    *,
+    settings: Settings | None = None,
+    quota: int = 0,
+    inline_max: int = 16 * 1024,
+    gate: Gate | None = None,
 ) -> AsyncIterator[ImapEdge]:
     """A server on both ports with the accounts a@example.org and b@example.org."""
     notifier = RecordingNotifier()

@@ -145,7 +145,7 @@ class _Appending:
         if not named or place is None:
             self._refuse(no("No such message") if self._command.uid or named else bad("No message of that number"))
             return 0
-        await session.require("te")
+        session.require("te")
         self._replaced = named[0][1]
         return selected.view.sizes[place]
 

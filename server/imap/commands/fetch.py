@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from server.domain.errors import Unavailable
 from server.domain.flags import SEEN
 from server.domain.ids import ModSeq, Uid
+from server.domain.rights import SEEN as MAY_SEE
 from server.imap.commands.details import DETAILS, format_detail
 from server.imap.commands.resync import send_vanished
 from server.imap.commands.store import BAD_NUMBER, GONE
@@ -73,7 +74,7 @@ async def do_fetch(session: Session, command: Fetch) -> Result:
         named = list(wanted.page.of(named))
     sections = [item for item in items if not isinstance(item, FetchAttribute)]
     seen: frozenset[int] = frozenset()
-    if not selected.read_only and any(not section.peek for section in sections):
+    if not selected.read_only and MAY_SEE in session.rights and any(not section.peek for section in sections):
         seen = await _set_seen(session, selected, [uid for _, uid in named])
     fetch = _Fetch(session, selected, items, seen)
     if sections:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from server.domain.flags import DELETED, SEEN
 from server.domain.ids import ModSeq
+from server.domain.rights import EXPUNGE
 from server.imap.commands.resync import resynchronise
 from server.imap.selected import SelectedMailbox
 from server.imap.session import Result, Session, bad, no, ok
@@ -37,6 +38,8 @@ async def do_select(session: Session, command: Select) -> Result:
         await resynchronise(session, selected, command.qresync)
     if command.read_only:
         return ok("EXAMINE completed", b"READ-ONLY")
+    if selected.read_only:
+        return ok("SELECT completed", b"READ-ONLY")
     return ok("SELECT completed", b"READ-WRITE")
 
 
@@ -44,7 +47,7 @@ async def do_close(session: Session) -> Result:
     """Expunge without telling, unless read-only, then leave (RFC 9051 §6.4.1, RFC 7162 §3.2.8)."""
     selected = session.selected
     code = b""
-    if not selected.read_only:
+    if not selected.read_only and EXPUNGE in session.rights:
         await selected.view.refresh()
         settled = not selected.has_updates
         expunged = await session.mailstore.expunge(selected.view, _deleted(selected))
@@ -65,6 +68,7 @@ async def do_expunge(session: Session, command: UidExpunge | None) -> Result:
     selected = session.selected
     if selected.read_only:
         return no("Mailbox is read-only", b"READ-ONLY")
+    session.require(EXPUNGE)
     uids = _deleted(selected)
     if command is not None:
         named = {uid for _, uid in selected.numbered(command.numbers, uid=True) or []}

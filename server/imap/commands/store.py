@@ -9,11 +9,13 @@ from collections.abc import Sequence
 
 from server.domain.errors import NotFound
 from server.domain.ids import ModSeq, Uid
+from server.domain.rights import DELETE_MESSAGES, EXPUNGE, INSERT
 from server.imap.commands.select import highest_modseq
 from server.imap.selected import SelectedMailbox
 from server.imap.session import Result, Session, bad, no, ok
 from server.protocol.imap.commands import Copy, Store, StoreMode
 from server.protocol.imap.sequence import format_uid_set
+from server.services.mailstore.access import flag_mask, permitted_flags
 from server.services.mailstore.flags import FlagChange, FlagsStored, flags_after
 
 _CHANGES = {StoreMode.REPLACE: FlagChange.SET, StoreMode.ADD: FlagChange.ADD, StoreMode.REMOVE: FlagChange.REMOVE}
@@ -35,6 +37,11 @@ async def do_store(session: Session, command: Store) -> Result:
     named = selected.numbered(command.numbers, uid=command.uid)
     if named is None:
         return BAD_NUMBER
+    permitted = flag_mask(session.rights)
+    bits, keywords = permitted_flags(session.rights, command.flags.bits, command.flags.keywords)
+    asked = bool(command.flags.bits or command.flags.keywords)
+    if not permitted or (asked and not bits and not keywords):
+        return no("You have no right to change these flags", b"NOPERM")
     expected = _Expected(selected, command)
     if command.silent:
         for number, uid in named:
@@ -45,8 +52,9 @@ async def do_store(session: Session, command: Store) -> Result:
         selected.view,
         [uid for _, uid in named],
         _CHANGES[command.mode],
-        flags=command.flags.bits,
-        keywords=command.flags.keywords,
+        flags=bits,
+        keywords=keywords,
+        permitted=permitted,
         unchanged_since=None if command.unchanged_since is None else ModSeq(command.unchanged_since),
     )
     missing = await _tell(session, selected, command, named, stored, expected)
@@ -80,10 +88,13 @@ async def _tell(
         if uid in modified:
             continue
         as_expected = command.silent and expected.holds(uid, place)
+        if command.silent and not (session.modes.condstore and uid in changed):
+            # With CONDSTORE another's change is to be told even where the flags are as expected: its modseq is news.
+            if as_expected and not session.modes.condstore:
+                selected.told(uid)
+            continue
         if as_expected or not command.silent:
             selected.told(uid)
-        if command.silent and not (session.modes.condstore and uid in changed):
-            continue
         line = selected.change_line(number, uid, uid_wanted=command.uid, flags=not command.silent)
         if line is not None:
             session.send(line)
@@ -131,9 +142,12 @@ async def do_copy(session: Session, command: Copy) -> Result:
         return BAD_NUMBER
     if not named:
         return ok(f"{word} completed, no messages")
+    if command.move:
+        session.require(DELETE_MESSAGES + EXPUNGE)
     uids = [uid for _, uid in named]
     try:
-        copied = await session.mailstore.copy(selected.view, uids, command.mailbox, move=command.move)
+        place = await session.mailstore.access.place(session.principal, command.mailbox, INSERT)
+        copied = await session.mailstore.copy(selected.view, uids, place, move=command.move)
     except NotFound:
         return no("No such mailbox", b"TRYCREATE")
     if not copied.source:

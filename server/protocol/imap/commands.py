@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from server.protocol.imap.acl import OnAcl, SetAcl
 from server.protocol.imap.create import Create
 from server.protocol.imap.fetch import ANY_CHANGE, FetchItem, FetchModifiers
 from server.protocol.imap.flags import FlagSet
 from server.protocol.imap.listing import List, StatusItem
 from server.protocol.imap.metadata import GetMetadata, SetMetadata
+from server.protocol.imap.multisearch import MultiSearch
 from server.protocol.imap.quota import GetQuota, GetQuotaRoot
 from server.protocol.imap.search import Search
 from server.protocol.imap.select import Select
@@ -146,6 +148,7 @@ Command = (
     | Store
     | Copy
     | Search
+    | MultiSearch
     | Sort
     | Thread
     | UidExpunge
@@ -153,6 +156,8 @@ Command = (
     | Enable
     | Create
     | GetQuota
+    | SetAcl
+    | OnAcl
     | GetMetadata
     | SetMetadata
     | GetQuotaRoot

@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
+from server.protocol.imap.acl import AclVerb, parse_on_acl, parse_set_acl
 from server.protocol.imap.append import Append, parse_append_arguments
 from server.protocol.imap.commands import (
     Authenticate,
@@ -34,6 +36,7 @@ from server.protocol.imap.fetch import parse_fetch_items, parse_fetch_modifiers
 from server.protocol.imap.flags import parse_flag_list, parse_flags
 from server.protocol.imap.listing import parse_list, parse_lsub, parse_status_items
 from server.protocol.imap.metadata import parse_get_metadata, parse_set_metadata
+from server.protocol.imap.multisearch import parse_multisearch
 from server.protocol.imap.names import parse_mailbox
 from server.protocol.imap.quota import parse_get_quota, parse_get_quota_root
 from server.protocol.imap.search import parse_search
@@ -277,11 +280,14 @@ _PARSERS: dict[str, Callable[[Cursor], Command]] = {
     **{verb.value: _on_mailbox(verb) for verb in MailboxVerb},
     "SELECT": _select(read_only=False),
     "EXAMINE": _select(read_only=True),
+    **{verb.value: partial(parse_on_acl, verb=verb) for verb in AclVerb},
+    "SETACL": parse_set_acl,
     "CREATE": parse_create,
     "GETMETADATA": parse_get_metadata,
     "SETMETADATA": parse_set_metadata,
     "GETQUOTA": parse_get_quota,
     "GETQUOTAROOT": parse_get_quota_root,
+    "ESEARCH": parse_multisearch,
     "LOGIN": _login,
     "AUTHENTICATE": _authenticate,
     "RENAME": _rename,

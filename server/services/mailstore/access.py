@@ -94,9 +94,7 @@ class Access:
         """The caller's rights on a mailbox that is open; empty when it has none any more."""
         if mailbox.account_id == principal.account_id:
             return ALL_RIGHTS
-        found = await self._database.read(
-            "access.shared", lambda tx: grants.shared_with(tx, principal.account_id, owner=None)
-        )
+        found = await self._database.read("access.shared", lambda tx: grants.shared_with(tx, principal.account_id))
         return next((shared.rights for shared in found if shared.mailbox.id == mailbox.id), "")
 
     async def visible(self, principal: Principal) -> list[SharedMailbox]:
@@ -184,6 +182,11 @@ def flag_mask(rights: str) -> int:
     if WRITE in rights:
         mask |= flag_bits.ALL_FLAGS & ~(flag_bits.SEEN | flag_bits.DELETED)
     return mask
+
+
+def owner_of(place: Place, principal: Principal) -> str:
+    """The address of a place's owner."""
+    return place.prefix[len(OTHERS_PREFIX) :].removesuffix(DELIMITER) if place.prefix else principal.address
 
 
 def shared_prefix(owner: str) -> str:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 
 from server.domain.changes import TraceEvent
 from server.domain.errors import InvalidInput, NotFound
-from server.domain.flags import DELETED, SEEN
+from server.domain.flags import ALL_FLAGS, DELETED, FLAGGED, SEEN
 from server.domain.ids import AccountId, MailboxId, MessageId, ModSeq, Uid, UidValidity, new_id
 from server.store.repositories import mailboxes, messages
+from server.store.repositories.email_copies import copy_emails
 from server.store.repositories.messages import MessageState, Traced
 from server.store.transaction import Transaction
 
@@ -36,16 +37,30 @@ class Expunged:
 
 
 async def copy_in(
-    tx: Transaction, *, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int], to: str, move: bool
+    tx: Transaction,
+    *,
+    account_id: AccountId,
+    mailbox_id: MailboxId,
+    uids: Sequence[int],
+    to: str,
+    move: bool,
+    to_account: AccountId | None = None,
+    permitted: int = ALL_FLAGS,
 ) -> Copied:
     """Copy or move the messages that exist among `uids` (ascending) to the mailbox named `to`.
+
+    Args:
+        to_account: Whose mailbox that is, when it is another's: its quota is charged.
+        permitted: Flags that may be set there (RFC 4314 §4, "COPY"); keywords go with those beside \\Seen and
+            \\Deleted.
 
     Raises:
         NotFound: No mailbox of that name.
         InvalidInput: A move into the mailbox itself.
         OverQuota: The copies don't fit.
     """
-    target = await mailboxes.by_name(tx, account_id, to)
+    there = to_account or account_id
+    target = await mailboxes.by_name(tx, there, to)
     if target is None:
         raise NotFound("no such mailbox")
     if move and target.id == mailbox_id:
@@ -53,24 +68,40 @@ async def copy_in(
     states = await messages.states(tx, account_id, mailbox_id, uids)
     if not states:
         return Copied(uidvalidity=target.uidvalidity, source=(), target=())
+    arriving = [_arriving(state, permitted) for state in states]
     octets = sum(state.size_octets for state in states)
-    unseen = sum(1 for state in states if not state.flags & SEEN)
-    modseq = await messages.charge(tx, account_id, 0 if move else octets)
+    unseen = sum(1 for state in arriving if not state.flags & SEEN)
+    modseq = await messages.charge(tx, there, 0 if move and there == account_id else octets)
     _, first = await mailboxes.take_uids(
-        tx, account_id, target.id, modseq=modseq, count=len(states), unseen=unseen, octets=octets
+        tx, there, target.id, modseq=modseq, count=len(states), unseen=unseen, octets=octets
     )
+    emails: dict[str, str] = {}
+    if there != account_id:
+        emails = await copy_emails(tx, account_id, [state.email_id for state in states], there)
     if move:
-        await _retire(tx, account_id, mailbox_id, modseq, states)
+        left = modseq if there == account_id else await messages.charge(tx, account_id, -octets)
+        await _retire(tx, account_id, mailbox_id, left, states)
     copies = [
-        replace(state, uid=Uid(first + place), id=state.id if move else MessageId(new_id()))
-        for place, state in enumerate(states)
+        replace(
+            state,
+            uid=Uid(first + place),
+            id=state.id if move else MessageId(new_id()),
+            email_id=emails.get(state.email_id, state.email_id),
+        )
+        for place, state in enumerate(arriving)
     ]
-    await messages.insert(tx, account_id, target.id, modseq, copies)
+    await messages.insert(tx, there, target.id, modseq, copies)
     return Copied(
         uidvalidity=target.uidvalidity,
         source=tuple(state.uid for state in states),
         target=tuple(copy.uid for copy in copies),
     )
+
+
+def _arriving(state: MessageState, permitted: int) -> MessageState:
+    """A message as it arrives where not all flags may be set."""
+    keywords = state.keywords if permitted & FLAGGED else ""
+    return replace(state, flags=state.flags & permitted, keywords=keywords)
 
 
 async def expunge_in(tx: Transaction, *, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int]) -> Expunged:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from server.domain.errors import Conflict, MaiRustError, OverQuota, Unavailable
+from server.domain.flags import ALL_FLAGS
 from server.domain.ids import AccountId, MailboxId, ModSeq, Uid
 from server.domain.mailbox import Mailbox
 from server.domain.message import CONTENT_RAM_MAX, Blob, Content, Rendered, SpecialUse, Stored
@@ -20,7 +21,7 @@ from server.protocol.imap.sort import SortCriterion, ThreadAlgorithm
 from server.protocol.imap.threads import ThreadNode
 from server.protocol.mime.render import render
 from server.services.mailstore import mailboxes as boxes
-from server.services.mailstore.access import Access
+from server.services.mailstore.access import Access, Place, flag_mask
 from server.services.mailstore.annotations import Annotations
 from server.services.mailstore.append import NewMessage, append_in
 from server.services.mailstore.copy_move import Copied, Expunged, copy_in, expunge_in, remove_in
@@ -236,6 +237,7 @@ class MailStore:
         flags: int,
         keywords: Sequence[str] = (),
         unchanged_since: ModSeq | None = None,
+        permitted: int = ALL_FLAGS,
     ) -> FlagsStored:
         """Change flags and bring the view up to date; `uids` ascend.
 
@@ -246,7 +248,7 @@ class MailStore:
         try:
             for start in range(0, len(uids), STORE_CHUNK):
                 chunk = uids[start : start + STORE_CHUNK]
-                part = await self._store_chunk(view, chunk, change, flags, keywords, unchanged_since)
+                part = await self._store_chunk(view, chunk, change, flags, keywords, unchanged_since, permitted)
                 parts.append(part)
         finally:
             if parts:
@@ -265,6 +267,7 @@ class MailStore:
         flags: int,
         keywords: Sequence[str],
         unchanged_since: ModSeq | None,
+        permitted: int,
     ) -> FlagsStored:
         async def unit(tx: Transaction) -> FlagsStored:
             return await store_flags_in(
@@ -276,17 +279,25 @@ class MailStore:
                 flags=flags,
                 keywords=keywords,
                 unchanged_since=unchanged_since,
+                permitted=permitted,
             )
 
         return await self._write("mailstore.store", unit)
 
-    async def copy(self, view: MailboxView, uids: Sequence[int], to: str, *, move: bool) -> Copied:
-        """Copy or move to the mailbox of that name and bring the view up to date."""
-        name = boxes.normalise_name(to)
+    async def copy(self, view: MailboxView, uids: Sequence[int], to: Place, *, move: bool) -> Copied:
+        """Copy or move to a mailbox, perhaps another account's, and bring the view up to date."""
+        name = boxes.normalise_name(to.name)
         copied = await self._write(
             "mailstore.move" if move else "mailstore.copy",
             lambda tx: copy_in(
-                tx, account_id=view.account_id, mailbox_id=view.mailbox_id, uids=uids, to=name, move=move
+                tx,
+                account_id=view.account_id,
+                mailbox_id=view.mailbox_id,
+                uids=uids,
+                to=name,
+                move=move,
+                to_account=to.account_id,
+                permitted=flag_mask(to.rights),
             ),
         )
         await view.refresh()
