@@ -16,6 +16,7 @@ from sqlalchemy import insert, select
 from server.adapters.blobs_fs import FileBlobStore
 from server.adapters.worker import ThreadWorker
 from server.config.schema import Imap, Settings, Smtp
+from server.domain.access import Gate, OpenGate
 from server.domain.envelope import ConnectionInfo
 from server.domain.errors import Unauthenticated
 from server.domain.identity import Principal
@@ -277,7 +278,7 @@ async def open_imap(
             logins.accounts[address] = await add_account(database, address, quota=quota)
         plain, secure = _bound(), _bound()
         server = ImapServer(
-            services=ImapServices(mailstore=store, logins=logins, clock=clock),
+            services=ImapServices(mailstore=store, logins=logins, clock=clock, gate=gate or OpenGate()),
             settings=settings or Settings(),
             tls=server_context,
             sockets={Listener.IMAP: [plain], Listener.IMAPS: [secure]},

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from server.domain.access import Gate, OpenGate
 from server.smtp.contracts import EdgeServices, Listener
 from server.smtp.server import SmtpServer
 from server.smtp.settings import SmtpSettings
@@ -152,7 +153,7 @@ class Edge:
 
 @contextlib.asynccontextmanager
 async def running_edge(
-    settings: SmtpSettings = SETTINGS, *, with_tls: bool = True, **changes: object
+    settings: SmtpSettings = SETTINGS, *, with_tls: bool = True, gate: Gate | None = None, **changes: object
 ) -> AsyncIterator[Edge]:
     """Serve all three listeners on loopback ports until the end of the block.
 
@@ -169,6 +170,7 @@ async def running_edge(
         writer=writers,
         tls=server_context if with_tls else lambda: None,
         clock=FakeClock(),
+        gate=gate or OpenGate(),
     )
     server = SmtpServer(services=services, settings=settings, sockets=sockets)
     edge = Edge(
