@@ -69,10 +69,10 @@ def _picked(place: int) -> Callable[[Sortable], int | str]:
 def _sorted(messages: list[Sortable], key: Callable[[Sortable], int | str], *, reverse: bool) -> list[Sortable]:
     # The values of one criterion are of one type: mypy can't know.
     pieces = [
-        sorted(messages[start : start + SORT_CHUNK], key=key, reverse=reverse)  # type: ignore[arg-type]
+        sorted(messages[start : start + SORT_CHUNK], key=key, reverse=reverse)
         for start in range(0, len(messages), SORT_CHUNK)
     ]
-    return pieces[0] if len(pieces) == 1 else list(heapq.merge(*pieces, key=key, reverse=reverse))  # type: ignore[arg-type]
+    return pieces[0] if len(pieces) == 1 else list(heapq.merge(*pieces, key=key, reverse=reverse))
 
 
 def _value(key: SortKey, messages: Slice, place: int, row: SortRow | None) -> int | str:

@@ -73,7 +73,7 @@ async def sort_rows(
         for row in await tx.fetch(_SORT, params):
             if row[0] in wanted:
                 sent = row[1] if row[1] is not None else row[2]
-                found.append(SortRow(cast(int, row[0]), cast(int, sent), cast(str, row[3]), cast(bytes, row[4])))
+                found.append(SortRow(cast(int, row[0]), sent, cast(str, row[3]), cast(bytes, row[4])))
     return found
 
 
@@ -91,7 +91,7 @@ async def thread_rows(
                 found.append(
                     ThreadRow(
                         cast(int, row[0]),
-                        cast(int, sent),
+                        sent,
                         cast(str, row[3]),
                         cast(str, row[4]),
                         cast("str | None", row[5]),
