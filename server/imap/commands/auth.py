@@ -1,4 +1,4 @@
-"""LOGIN and AUTHENTICATE (RFC 9051 §6.2.2, §6.2.3; RFC 4616, RFC 7677).
+"""LOGIN and AUTHENTICATE (RFC 9051 §6.2.2, §6.2.3; RFC 4616, RFC 7628, RFC 7677).
 
 - Never without TLS: [PRIVACYREQUIRED], whatever was sent with the command (T05).
 - One answer for every wrong credential. What a client sent is never logged and never quoted back.
@@ -28,6 +28,7 @@ from server.protocol.sasl.messages import (
     parse_password,
     parse_plain,
 )
+from server.protocol.sasl.oauthbearer import REFUSAL, REFUSAL_TAKEN, parse_oauthbearer
 from server.protocol.sasl.scram import ScramServer
 from server.telemetry.log import get_logger
 from server.telemetry.metrics import AUTH_ATTEMPTS
@@ -58,7 +59,7 @@ async def do_login(session: Session, command: Login) -> Result:
 async def do_authenticate(session: Session, command: Authenticate) -> Result:
     if not session.is_secure:
         return no("Log in after STARTTLS", b"PRIVACYREQUIRED")
-    mechanisms = {"PLAIN": _plain, "LOGIN": _login, "SCRAM-SHA-256": _scram}
+    mechanisms = {"PLAIN": _plain, "LOGIN": _login, "SCRAM-SHA-256": _scram, "OAUTHBEARER": _bearer}
     mechanism = mechanisms.get(command.mechanism)
     if mechanism is None:
         return no("Mechanism is not available", b"CANNOT")
@@ -118,6 +119,17 @@ async def _scram(session: Session, initial: bytes | None) -> Principal:
     if await _response(session, signature, None):
         raise SaslSyntaxError("data after the end")
     return principal
+
+
+async def _bearer(session: Session, initial: bytes | None) -> Principal:
+    """RFC 7628 §3.2.3: a refused token is told why, and the client's answer to that ends the exchange."""
+    message = parse_oauthbearer(await _response(session, b"", initial))
+    try:
+        return await session.services.logins.bearer(token=message.token, login=message.login, connection=session.info)
+    except Unauthenticated:
+        if await _response(session, REFUSAL, None) != REFUSAL_TAKEN:
+            raise SaslSyntaxError("data after the refusal") from None
+        raise
 
 
 async def _authenticate(session: Session, login: str, password: bytes, mechanism: str) -> Principal:

@@ -174,3 +174,36 @@ async def test_pythons_imaplib(edge: ImapEdge) -> None:
         assert client.logout()[0] == "BYE"
 
     await asyncio.to_thread(talk)
+
+
+def _bearer(token: bytes, login: bytes = b"a@example.org") -> bytes:
+    return base64.b64encode(b"n,a=" + login + b",\1auth=Bearer " + token + b"\1\1")
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_token_logs_in(edge: ImapEdge, monkeypatch: pytest.MonkeyPatch, *, at_once: bool) -> None:
+    """OAUTHBEARER (RFC 7628 §3.1), with and without an initial response (RFC 4959)."""
+    monkeypatch.setattr("tests.support.imap_edge.PASSWORD", b"token-1")
+    client = await edge.connect()
+    if at_once:
+        await client.send(b"x AUTHENTICATE OAUTHBEARER " + _bearer(b"token-1") + b"\r\n")
+    else:
+        await client.send(b"x AUTHENTICATE OAUTHBEARER\r\n")
+        assert await client.line() == b"+ \r\n"
+        await client.send(_bearer(b"token-1") + b"\r\n")
+    assert b"x OK [CAPABILITY" in (await client.until(b"x"))[-1]
+
+
+async def test_a_refused_token_is_told_why_before_it_fails(edge: ImapEdge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 7628 §3.2.3."""
+    monkeypatch.setattr(auth, "FAILURE_DELAY_S", 0.0)
+    client = await edge.connect()
+    for answer, result in (
+        (b"AQ==", b"x NO [AUTHENTICATIONFAILED]"),
+        (b"*", b"x BAD Authentication cancelled"),
+        (b"AAAA", b"x BAD Malformed"),
+    ):
+        await client.send(b"x AUTHENTICATE OAUTHBEARER " + _bearer(b"wrong") + b"\r\n")
+        assert b"invalid_token" in base64.b64decode((await client.line())[2:])
+        await client.send(answer + b"\r\n")
+        assert (await client.until(b"x"))[-1].startswith(result)
