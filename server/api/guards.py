@@ -16,6 +16,7 @@ from litestar.params import ParameterKwarg
 
 from server.api.requests import CallerState
 from server.domain.errors import InvalidInput, Unauthenticated
+from server.domain.identity import Scope
 from server.domain.scopes import require
 
 NEEDS = "needs"
@@ -26,8 +27,15 @@ _RESERVED = frozenset({"self", "data", "request", "state", "scope", "headers", "
 
 
 def needs(word: str) -> dict[str, str]:
-    """The `opt` of a route that asks for a scope."""
+    """The `opt` of a route that asks for a scope; `a|b` = for either, and its service decides which."""
     return {NEEDS: word}
+
+
+def _require_one(scope: Scope, word: str) -> None:
+    """Raise Forbidden unless the caller has one of the scopes."""
+    alternatives = word.split("|")
+    if not any(one in scope.scopes for one in alternatives[:-1]):
+        require(scope, alternatives[-1])
 
 
 def authorise(connection: ASGIConnection[BaseRouteHandler, object, object, State], handler: BaseRouteHandler) -> None:
@@ -42,7 +50,7 @@ def authorise(connection: ASGIConnection[BaseRouteHandler, object, object, State
         if scope is None:
             raise Unauthenticated("the request needs a valid credential")
         if word != ANY:
-            require(scope, word)
+            _require_one(scope, word)
     known = query_names(handler)
     for name in connection.query_params:
         if name not in known:

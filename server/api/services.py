@@ -8,6 +8,7 @@ from typing import Protocol
 
 from server.config.schema import Settings
 from server.domain.ports import Clock
+from server.services.filters.settings import FilterService
 from server.services.identity.accounts import AccountService
 from server.services.identity.aliases import AliasService
 from server.services.identity.app_passwords import AppPasswordService
@@ -86,6 +87,7 @@ class ApiServices:
     connections: Connections
     status: StatusService
     mail: MailServices
+    filters: FilterService
     queue: QueueAdmin
     submissions: SubmissionQueries
     sender: SendService

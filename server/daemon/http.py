@@ -17,6 +17,7 @@ from server.config.schema import Role, Settings
 from server.daemon.reload import ReloadFailed, ReloadResult
 from server.daemon.service import Host, Service
 from server.domain.errors import InvalidInput
+from server.services.filters.settings import make_filter_service
 from server.services.identity.callers import CallerService
 from server.services.identity.idempotency import IdempotencyService
 from server.services.mailstore.services import make_mail_services
@@ -112,6 +113,13 @@ class _Http:
                 blobs=adapters.blobs,
                 worker=adapters.workers.sign,
                 store=appliance.mail.mailstore,
+            ),
+            filters=make_filter_service(
+                database=database,
+                directory=identity.directory,
+                worker=adapters.workers.sign,
+                clock=clock,
+                settings=appliance.live,
             ),
             queue=appliance.mail.queue_admin,
             jobs=appliance.jobs.jobs,

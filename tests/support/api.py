@@ -23,6 +23,7 @@ from server.api.server import HttpService
 from server.api.services import ApiServices
 from server.config.schema import Settings
 from server.domain.ports import Resolver
+from server.services.filters.settings import make_filter_service
 from server.services.identity.callers import CallerService
 from server.services.identity.domains import NewDkimKey
 from server.services.identity.idempotency import IdempotencyService
@@ -295,6 +296,13 @@ async def open_api(
                     clock=clock,
                     worker=identity.worker,
                 ),
+            ),
+            filters=make_filter_service(
+                database=database,
+                directory=identity.directory,
+                worker=identity.worker,
+                clock=clock,
+                settings=lambda: live[0],
             ),
             queue=mail.queue,
             submissions=SubmissionQueries(database),

@@ -79,6 +79,9 @@ class Programs:
             return found[1]
         stored = await self._database.read("filters.program", lambda tx: _read(tx, account_id))
         program = await self._worker.run(lambda: _compiled(stored))
+        if version == 0:
+            # Nothing runs, so nothing says when it changes: only trials ask.
+            return program
         self._kept[account_id] = (version, program)
         self._kept.move_to_end(account_id)
         if len(self._kept) > KEPT_MAX:

@@ -75,8 +75,13 @@ class ScriptService:
             raise ScriptInvalid(error) from error
         return () if script.commands else ("the script does nothing: all mail is kept",)
 
-    async def put(self, account_id: AccountId, name: str, octets: bytes) -> tuple[str, ...]:
+    async def put(
+        self, account_id: AccountId, name: str, octets: bytes, *, also: Unit[None] | None = None
+    ) -> tuple[str, ...]:
         """Store a script under a name, in place of one that has it (RFC 5804 §2.6).
+
+        Args:
+            also: Run in the same transaction.
 
         Returns:
             Warnings.
@@ -104,6 +109,8 @@ class ScriptService:
             )
             # An inactive script may be included by the active one.
             await filters.refresh_version(tx, account_id, tenant_id)
+            if also is not None:
+                await also(tx)
             return _missing(known, checked, octets) + warnings
 
         return await self._write("sieve.put", unit)
@@ -114,7 +121,7 @@ class ScriptService:
         known = await self._database.read("sieve.space", lambda tx: filters.scripts(tx, account_id))
         _check_room(known, checked, size)
 
-    async def activate(self, account_id: AccountId, name: str) -> None:
+    async def activate(self, account_id: AccountId, name: str, *, also: Unit[None] | None = None) -> None:
         """Make a script the active one; an empty name deactivates (RFC 5804 §2.8). Raises NotFound."""
 
         async def unit(tx: Transaction) -> None:
@@ -122,10 +129,12 @@ class ScriptService:
             script_id = (await _existing(tx, account_id, name)).id if name else None
             await filters.activate(tx, account_id, script_id)
             await filters.refresh_version(tx, account_id, tenant_id)
+            if also is not None:
+                await also(tx)
 
         await self._write("sieve.activate", unit)
 
-    async def delete(self, account_id: AccountId, name: str) -> None:
+    async def delete(self, account_id: AccountId, name: str, *, also: Unit[None] | None = None) -> None:
         """Remove a script. Raises NotFound, and Conflict with code `active` for the active one (RFC 5804 §2.10)."""
 
         async def unit(tx: Transaction) -> None:
@@ -135,6 +144,8 @@ class ScriptService:
                 raise Conflict("the script is active: activate another one first, or none", code="active")
             await filters.remove_script(tx, found.id)
             await filters.refresh_version(tx, account_id, tenant_id)
+            if also is not None:
+                await also(tx)
 
         await self._write("sieve.delete", unit)
 
@@ -163,8 +174,8 @@ class ScriptService:
 def check_name(name: str) -> str:
     """A script's name in NFC. Raises InvalidInput (RFC 5804 §1.6)."""
     checked = unicodedata.normalize("NFC", name)
-    if not 1 <= len(checked) <= NAME_MAX or any(unicodedata.category(c) in _FORBIDDEN for c in checked):
-        raise InvalidInput(f"a script's name has 1 to {NAME_MAX} characters, no controls", pointer="/name")
+    if not 1 <= len(checked) <= NAME_MAX or any(c == "/" or unicodedata.category(c) in _FORBIDDEN for c in checked):
+        raise InvalidInput(f"a script's name has 1 to {NAME_MAX} characters, no controls, no slash", pointer="/name")
     return checked
 
 

@@ -23,6 +23,8 @@ from server.protocol.mime.message_ids import is_message_id, parse_message_id
 from server.protocol.sieve.outcome import Vacation
 from server.protocol.smtp.address import AddressSyntaxError, parse_address
 
+VACATION_HANDLE = "vacation"
+"""The handle of the account's own vacation answer."""
 _RECIPIENT_FIELDS = (b"to", b"cc", b"bcc", b"resent-to", b"resent-cc", b"resent-bcc")
 _LIST_FIELDS = (b"list-id", b"list-help", b"list-subscribe", b"list-unsubscribe", b"list-post", b"list-owner")
 _BULK = frozenset((b"bulk", b"list", b"junk"))

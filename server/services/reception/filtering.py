@@ -38,7 +38,7 @@ from server.services.filters.plan import KEPT, Copy, Line, Plan, failure, make_p
 from server.services.filters.programs import Program, Programs
 from server.services.filters.rejection import reject_notice
 from server.services.filters.rules import ATTACHMENTS_ITEM, JUNK_ITEM
-from server.services.filters.vacation import Occasion, answer, refusal
+from server.services.filters.vacation import VACATION_HANDLE, Occasion, answer, refusal
 from server.services.reception.delivery import Answer, Octets, PlannedCopy, Redirection, TargetPlan
 from server.services.reception.prefix import delivered_to, return_path
 from server.services.reception.routing import LocalTarget
@@ -388,10 +388,6 @@ class DeliveryFilter:
             signing_domain=target.address.rpartition("@")[2],
         )
         return await self._outgoing.prepare(submission, detail=f"{detail} of {target.address}")
-
-
-VACATION_HANDLE = "vacation"
-"""The handle of the account's own vacation answer."""
 
 
 class _Edits:
