@@ -37,7 +37,7 @@ from server.store.database import Database
 from server.store.errors import StoreReadOnly, UniqueViolation
 from server.store.repositories import mailboxes as mailbox_rows
 from server.store.repositories import message_details, message_order, messages
-from server.store.repositories.message_details import Details
+from server.store.repositories.message_details import Details as Details
 from server.store.repositories.message_order import SortRow, ThreadRow
 from server.store.repositories.messages import SearchRow
 from server.store.times import to_us
