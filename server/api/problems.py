@@ -132,9 +132,10 @@ def problem_of(error: Exception, *, request_id: str, path: str) -> tuple[Problem
 
 
 def _fallback(error: MaiRustError) -> str:
-    """The code of an error whose word is a mail protocol's."""
-    if isinstance(error, InvalidInput):
-        return "validation_failed"
+    """The code of an error whose word is a mail protocol's: that of its kind."""
+    word = type(error).code
+    if word in STATUS_OF and word != "internal":
+        return word
     return "unavailable" if error.temporary else "internal"
 
 

@@ -114,13 +114,13 @@ def encode_rules(rules: Sequence[Rule]) -> str:
 def check_rules(rules: Sequence[Rule]) -> None:
     """Raise InvalidInput, its pointer at what is wrong, when rules can't run."""
     if len(rules) > RULES_MAX:
-        raise InvalidInput(f"at most {RULES_MAX} rules", pointer="")
+        raise InvalidInput(f"at most {RULES_MAX} rules", pointer="/rules")
     for place, rule in enumerate(rules):
-        _check_rule(rule, f"/{place}")
+        _check_rule(rule, f"/rules/{place}")
     try:
         compile_script(rules_script(rules))
     except SieveSyntaxError as error:
-        raise InvalidInput(f"the rules are too much together: {error.reason}", pointer="") from error
+        raise InvalidInput(f"the rules are too much together: {error.reason}", pointer="/rules") from error
 
 
 def rules_script(rules: Sequence[Rule]) -> bytes:
@@ -129,7 +129,7 @@ def rules_script(rules: Sequence[Rule]) -> bytes:
     lines = [f"require [{names}];", 'set "dollar" "$";']
     for place, rule in enumerate(rules):
         if rule.enabled:
-            lines += _rule_lines(rule, f"/{place}")
+            lines += _rule_lines(rule, f"/rules/{place}")
     lines += [
         'if string :is "${trash}" "1" { fileinto :specialuse "\\\\Trash" "Trash"; }',
         'elsif not string :is "${mailbox}" "" { fileinto :create "${mailbox}"; }',
