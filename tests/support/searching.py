@@ -11,17 +11,22 @@ from pathlib import Path
 
 from server.adapters.blobs_fs import FileBlobStore
 from server.adapters.worker import ThreadWorker
-from server.domain.ids import AccountId, BlobId, MailboxId, new_id
+from server.domain.identity import ActorKind, Scope
+from server.domain.ids import AccountId, BlobId, MailboxId, TenantId, new_id
 from server.domain.message import Blob, BlobPlace, SpecialUse, Stored
+from server.domain.paging import PageRequest
 from server.protocol.imap.search_keys import BodyKey, HeaderKey
 from server.protocol.mime.render import render
 from server.protocol.mime.search import MessageText
 from server.protocol.mime.structure import parse_structure
 from server.services.mailstore.append import append_in
+from server.services.mailstore.finding import SearchResult, SearchService
+from server.services.mailstore.owners import MailOwners, Whose
 from server.services.mailstore.text_index import StoredTextIndex
 from server.services.upkeep.index import Indexer
 from server.store.database import Database
 from server.store.repositories import mailboxes
+from server.store.repositories.search_find import SearchOrder
 from tests.support.stores import WallClock
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -61,9 +66,18 @@ class SearchRoom:
     blobs: FileBlobStore
     indexer: Indexer
     index: StoredTextIndex
+    service: SearchService
     account: AccountId
 
-    async def add(self, octets: bytes, *, account: AccountId | None = None, prefix: bytes = b"") -> Stored:
+    async def add(
+        self,
+        octets: bytes,
+        *,
+        account: AccountId | None = None,
+        at: datetime = NOW,
+        flags: int = 0,
+        keywords: tuple[str, ...] = (),
+    ) -> Stored:
         """Store a mail in INBOX."""
         blob = Blob(
             id=BlobId(new_id()),
@@ -80,12 +94,12 @@ class SearchRoom:
                 mailbox=SpecialUse.INBOX,
                 blob=blob,
                 blob_is_new=True,
-                prefix=prefix,
+                prefix=b"",
                 rendered=render(octets),
-                flags=0,
-                keywords=(),
-                internal_date=NOW,
-                received_at=NOW,
+                flags=flags,
+                keywords=keywords,
+                internal_date=at,
+                received_at=at,
                 trace_id=None,
             ),
         )
@@ -101,6 +115,32 @@ class SearchRoom:
     async def inbox(self) -> MailboxId:
         boxes = await self.database.read("t", lambda tx: mailboxes.list_all(tx, self.account))
         return next(box.id for box in boxes if box.name == "INBOX")
+
+    async def search(
+        self,
+        query: str,
+        *,
+        account: AccountId | None = None,
+        order: SearchOrder = SearchOrder.NEWEST,
+        limit: int = 50,
+        after: str | None = None,
+    ) -> SearchResult:
+        """What the account's own credential is told."""
+        own = account or self.account
+        scope = Scope(
+            actor_kind=ActorKind.KEY,
+            actor_id="k",
+            actor_name="k",
+            tenant_id=TenantId(""),
+            system=False,
+            scopes=frozenset({"mail:read"}),
+            account_id=own,
+        )
+        return await self.service.search(scope, Whose(), query, PageRequest(limit=limit, after=after), order=order)
+
+    async def hits(self, query: str, *, order: SearchOrder = SearchOrder.NEWEST) -> list[int]:
+        """UIDs found, in order."""
+        return [item.view.record.uid for item in (await self.search(query, order=order)).items]
 
     async def found(self, key: HeaderKey | BodyKey) -> set[int] | None:
         """UIDs the index answers with; every mail must be known to it."""
@@ -134,6 +174,14 @@ def open_room(database: Database, folder: Path, account: AccountId, owner: str =
     text = ThreadWorker("index", threads=1)
     indexer = Indexer(database=database, blobs=blobs, clock=WallClock(), worker=text, owner=owner)
     index = StoredTextIndex(database, indexer.damaged)
-    yield SearchRoom(database, blobs, indexer, index, account)
+    service = SearchService(
+        database=database,
+        blobs=blobs,
+        worker=text,
+        owners=MailOwners(database),
+        clock=WallClock(),
+        damaged=indexer.damaged,
+    )
+    yield SearchRoom(database, blobs, indexer, index, service, account)
     worker.close()
     text.close()

@@ -57,24 +57,21 @@ index = table("search_index", column("rowid"), *(column(field) for field in Sear
 terms = table("search_terms", column("number"), column("terms"), column("vector"), column("lines"))
 _IN_COLUMNS: dict[str, BindParameter[object]] = {name: bindparam(name) for name in ("rowid", *SearchField)}
 
-_WAITING = prepared(
-    select(
-        p.c.email_id,
-        p.c.account_id,
-        d.c.number,
-        emails.c.prefix,
-        blobs.c.id,
-        blobs.c.size_octets,
-        blobs.c.sha256,
-        blobs.c.place,
-        blobs.c.inline,
+_BLOB = (blobs.c.id, blobs.c.size_octets, blobs.c.sha256, blobs.c.place, blobs.c.inline)
+
+
+def waiting_query() -> Select[tuple[object, ...]]:
+    """Mails that wait, with their documents and octets: rows for `waiting_from_row`."""
+    return (
+        select(p.c.email_id, p.c.account_id, d.c.number, emails.c.prefix, *_BLOB)
+        .select_from(p)
+        .join(emails, emails.c.id == p.c.email_id, isouter=True)
+        .join(blobs, blobs.c.id == emails.c.blob_id, isouter=True)
+        .join(d, d.c.email_id == p.c.email_id, isouter=True)
     )
-    .join(emails, emails.c.id == p.c.email_id, isouter=True)
-    .join(blobs, blobs.c.id == emails.c.blob_id, isouter=True)
-    .join(d, d.c.email_id == p.c.email_id, isouter=True)
-    .order_by(p.c.email_id.desc())
-    .limit(bindparam("b_limit", type_=BigInteger))
-)
+
+
+_WAITING = prepared(waiting_query().order_by(p.c.email_id.desc()).limit(bindparam("b_limit", type_=BigInteger)))
 _DONE = prepared(delete(p).where(p.c.email_id == bindparam("b_email")))
 _INSERT_DOCUMENT = prepared_insert(d)
 _DELETE_DOCUMENT = prepared(delete(d).where(d.c.number == bindparam("b_number")))
@@ -141,7 +138,7 @@ class IndexCount:
 
 async def waiting(tx: Transaction, *, limit: int) -> list[Waiting]:
     """Mails that wait, newest first."""
-    return [_waiting(row) for row in await tx.fetch(_WAITING, {"b_limit": limit})]
+    return [waiting_from_row(row) for row in await tx.fetch(_WAITING, {"b_limit": limit})]
 
 
 async def has_waiting(tx: Transaction) -> bool:
@@ -319,22 +316,12 @@ async def _enlist(tx: Transaction, source: object) -> int:
 async def sample(tx: Transaction, *, numbers: Sequence[int], version: int) -> list[Waiting]:
     """The mails behind those of the documents that exist and were made by this version."""
     rows = await tx.fetch(
-        select(
-            d.c.email_id,
-            d.c.account_id,
-            d.c.number,
-            emails.c.prefix,
-            blobs.c.id,
-            blobs.c.size_octets,
-            blobs.c.sha256,
-            blobs.c.place,
-            blobs.c.inline,
-        )
+        select(d.c.email_id, d.c.account_id, d.c.number, emails.c.prefix, *_BLOB)
         .join(emails, emails.c.id == d.c.email_id)
         .join(blobs, blobs.c.id == emails.c.blob_id)
         .where(d.c.number.in_(list(numbers)), d.c.version == version, d.c.email_id.not_in(select(p.c.email_id)))
     )
-    return [_waiting(row) for row in rows]
+    return [waiting_from_row(row) for row in rows]
 
 
 async def last_number(tx: Transaction) -> int:
@@ -355,7 +342,7 @@ async def check_structure(tx: Transaction) -> None:
         await tx.execute(insert(index).values(search_index=literal("integrity-check")))
 
 
-def _waiting(row: Row) -> Waiting:
+def waiting_from_row(row: Row) -> Waiting:
     blob = None
     if row[4] is not None:
         blob = Blob(

@@ -14,7 +14,7 @@ from functools import cache
 from hashlib import blake2b
 from typing import cast
 
-from sqlalchemy import BigInteger, Text, bindparam, case, delete, exists, literal_column, select, update
+from sqlalchemy import BigInteger, ClauseElement, Text, bindparam, case, delete, exists, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from server.domain.ids import AccountId, new_id
@@ -172,7 +172,7 @@ def _enter(count: int) -> Statement:
     )
 
 
-def _upsert(made: sqlite.Insert | postgresql.Insert, count: int) -> sqlite.Insert | postgresql.Insert:
+def _upsert(made: sqlite.Insert | postgresql.Insert, count: int) -> ClauseElement:
     statement = made.values(
         [
             {
