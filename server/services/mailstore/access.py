@@ -23,7 +23,8 @@ from server.protocol.smtp.address import parse_address
 from server.services.mailstore import mailboxes as boxes
 from server.store.database import Database
 from server.store.repositories import grants
-from server.store.repositories.grants import Grant, SharedMailbox
+from server.store.repositories.grants import Grant
+from server.store.repositories.grants import SharedMailbox as SharedMailbox
 from server.store.transaction import Transaction
 
 OTHERS = boxes.RESERVED
