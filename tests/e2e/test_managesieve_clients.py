@@ -8,9 +8,14 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.support.daemon_process import PASSWORD, DaemonProcess
 from tests.support.world_mail import trust_file, trusting
 from tests.support.world_programs import needs, run
+
+pytestmark = pytest.mark.timeout(90)
+"""The first test also starts the server and makes its accounts."""
 
 Person = Callable[[], str]
 SCRIPT = 'require ["fileinto"];\r\nif header :contains "subject" "list" {\r\n  fileinto "Archive";\r\n}\r\n'

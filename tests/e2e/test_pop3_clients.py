@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import poplib
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.support.daemon_process import PASSWORD, DaemonProcess
 from tests.support.world_mail import compose, deliver, mailbox_of, read_mailbox, trust_file, trusting
 from tests.support.world_programs import needs, run
+
+pytestmark = pytest.mark.timeout(90)
+"""The first test also starts the server and makes its accounts."""
 
 Person = Callable[[], str]
 LETTERS = 5
@@ -43,9 +49,9 @@ def test_poplib_sees_the_mailbox_that_imap_shows(office: DaemonProcess, person: 
     reader = person()
     letters = _sent(office, reader)
     pop = poplib.POP3_SSL("localhost", office.ports.pop3s, context=trusting(office), timeout=10)
-    pop.user(reader)
-    pop.pass_(PASSWORD)
-    with mailbox_of(office, reader) as imap:
+    with contextlib.closing(pop), mailbox_of(office, reader) as imap:
+        pop.user(reader)
+        pop.pass_(PASSWORD)
         imap.select("INBOX")
         assert pop.stat() == (len(letters), sum(map(len, letters)))
         sizes = [int(entry.split()[1]) for entry in pop.list()[1]]
