@@ -70,6 +70,29 @@ def trace(number: int, **changes: Any) -> dict[str, Any]:
     }
 
 
+def message(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": uuid(0x800 + number),
+        "account_id": uuid(0x200),
+        "mailbox_ids": [uuid(0xB00)],
+        "message_id_header": f"<m{number}@example.com>",
+        "subject": "Offer 2211",
+        "from": [{"name": "Bob", "address": "bob@bigmail.example"}],
+        "to": [{"name": "", "address": "anna@example.com"}],
+        "date": TIME,
+        "received_at": TIME,
+        "size_bytes": 48 << 10,
+        "flags": {"seen": False, "flagged": True},
+        "tags": ["to do"],
+        "trace_id": uuid(0x900 + number),
+        "text": "Dear Anna\n",
+        "attachments": [{"index": 0, "filename": "a.pdf", "content_type": "application/pdf", "size_bytes": 5}],
+        "deleted_at": TIME,
+        "mailbox": "INBOX",
+        **changes,
+    }
+
+
 STATUS: dict[str, Any] = {
     "hostname": "mail.example.com",
     "version": "0.1.0",
@@ -160,6 +183,13 @@ class State:
     )
     queue: list[dict[str, Any]] = field(default_factory=lambda: [delivery(1), delivery(2, status="held")])
     pauses: list[dict[str, Any]] = field(default_factory=list)
+    mailboxes: list[dict[str, Any]] = field(
+        default_factory=lambda: [
+            {"id": uuid(0xB00 + n), "name": name, "role": name.lower(), "total": 2, "unread": 1, "size_bytes": 96 << 10}
+            for n, name in enumerate(("INBOX", "Archive"))
+        ]
+    )
+    messages: list[dict[str, Any]] = field(default_factory=lambda: [message(1), message(2)])
     traces: list[dict[str, Any]] = field(default_factory=lambda: [trace(1), trace(2)])
     events: list[dict[str, Any]] = field(
         default_factory=lambda: [
@@ -310,12 +340,39 @@ class FakeApi:
         return status, answer
 
     def _accounts(self, request: Request, rest: list[str]) -> tuple[int, Any]:
-        if rest[1:] in (["password"], ["sessions"]):
+        if rest[1:] in (["password"], ["sessions"], ["sieve-deactivate"]):
             return 204, None
+        if rest[1:2] in (["vacation"], ["forward"], ["filters"], ["sieve"]) or rest[1:] in (
+            ["sieve-check"],
+            ["sieve-test"],
+        ):
+            return self._account_filters(request, rest[1:])
         if rest[1:2] == ["app-passwords"]:
             status, answer = self._collection(request, rest[2:], self.state.app_passwords, "name")
             return status, {**answer, "password": "abcd-efgh"} if status == 201 else answer
+        if rest[1:2] == ["grants"]:
+            grant = {"mailbox": "Projects", "grantee": "ben@example.com", "rights": "lrs"}
+            if request.method == "DELETE":
+                return 204, None
+            return 200, grant if request.method == "PUT" else {"items": [grant]}
         return self._collection(request, rest, self.state.accounts, "address")
+
+    def _account_filters(self, request: Request, rest: list[str]) -> tuple[int, Any]:
+        if request.method == "DELETE" or rest[2:] == ["activate"]:
+            return 204, None
+        given = request.body or {}
+        if rest == ["sieve"]:
+            return 200, {"items": [{"name": "main", "active": True}]}
+        if rest[0] == "sieve":
+            return 200, {"name": rest[1], "active": False, "content": "keep;", "warnings": [], **given}
+        answers: dict[str, dict[str, Any]] = {
+            "vacation": {"enabled": True, "text": "x", "subject": "s", "from": None, "until": None, "days": 7},
+            "forward": {"targets": ["a@elsewhere.example"], "keep_copy": True},
+            "filters": {"rules": [{"name": "r", "enabled": True, "conditions": [], "actions": [{"type": "flag"}]}]},
+            "sieve-check": {"warnings": ["it does nothing"]},
+            "sieve-test": {"actions": ["keep in INBOX"], "failed": False},
+        }
+        return 200, {**answers[rest[0]], **given}
 
     def _domain_aliases(self, request: Request, rest: list[str]) -> tuple[int, Any]:
         return self._collection(request, rest, self.state.second_names, "name")
@@ -357,6 +414,22 @@ class FakeApi:
         if len(rest) == 2:
             return (200, {}) if any(row["id"] == rest[0] for row in self.state.queue) else _missing()
         return self._collection(request, rest, self.state.queue, "id")
+
+    def _mailboxes(self, _request: Request, _rest: list[str]) -> tuple[int, Any]:
+        return 200, {"items": self.state.mailboxes, "next_cursor": None}
+
+    def _messages(self, request: Request, rest: list[str]) -> tuple[int, Any]:
+        if not rest:
+            return 200, self._page(request, self.state.messages)
+        found = next((row for row in self.state.messages if row["id"] == rest[0]), None)
+        if found is None:
+            return _missing()
+        if rest[1:] == ["raw"]:
+            return 200, b"Subject: raw\r\n\r\nbody\r\n"
+        return (204, None) if request.method == "DELETE" and len(rest) == 1 else (200, found)
+
+    def _deleted_messages(self, request: Request, rest: list[str]) -> tuple[int, Any]:
+        return self._messages(request, rest[:1]) if rest else (200, self._page(request, self.state.messages))
 
     def _pauses(self, request: Request, rest: list[str]) -> tuple[int, Any]:
         if request.method == "POST":

@@ -27,6 +27,9 @@ LISTS = (
     "account list",
     "alias list",
     "queue list",
+    "mailbox list anna@example.com --reason x",
+    "message list anna@example.com --reason x",
+    "message deleted list --account anna@example.com --reason x",
     "api-key list",
     "job list",
     "app-password list anna@example.com",
@@ -48,6 +51,11 @@ _NOT_HERE = (
     "config show",
     "log tail -f",
     "mairust import",
+    "filter set",
+    "sieve put",
+    "sieve check",
+    "sieve test",
+    "> rules.json",
 )
 
 
