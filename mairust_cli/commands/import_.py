@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -228,11 +228,15 @@ def _one_mbox(
 
 
 def _upload(client: Client, path: str, data: bytes, kind: str, query: dict[str, str | int | bool | None]) -> Json:
-    """Send a piece; again while the daemon restarts, is busy or still works at the one before."""
+    return _patiently(lambda: client.upload(path, data, kind, query))
+
+
+def _patiently(ask: Callable[[], Json]) -> Json:
+    """Ask what may be asked twice; again while the daemon restarts, is busy or still works at the one before."""
     deadline = time.monotonic() + AGAIN_S
     while True:
         try:
-            return client.upload(path, data, kind, query)
+            return ask()
         except CliError as error:
             code = (error.problem or {}).get("code")
             passing = error.code is Exit.UNREACHABLE or code in ("in_use", "rate_limited", "unavailable")
@@ -248,7 +252,7 @@ def _finish(run: Runtime, job: Json, finding: Finding, answers: Iterable[tuple[J
     try:
         for _answer, done in answers:
             progress.update(done)
-        ended = run.client.post(f"/imports/{path}/finish")
+        ended = _patiently(lambda: run.client.post(f"/imports/{path}/finish"))
     except BaseException:
         progress.close(done)
         _cancel(run, path)

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,7 @@ from server.store.transaction import Transaction
 BATCH_MESSAGES = 100
 BATCH_OCTETS = 4 * 1024 * 1024
 LEASE_S = 180
+PLACED_AT_ONCE = 16
 OCTETS = "octets"
 """The source under which every imported message is known by its mailbox and the digest of its octets."""
 _PAGE = 5000
@@ -159,7 +161,7 @@ class Intake:
         self._worker = worker
         self._clock = clock
         self._owner = owner
-        self._largest = largest
+        self.largest = largest
         self.job = job
         self.options = msgspec.json.decode(job.parameters, type=ImportOptions)
         self.counts = job.counts
@@ -201,10 +203,10 @@ class Intake:
         if not kept:
             return []
         texts = await self._worker.run(lambda: [_normalised(incoming.octets) for incoming in kept])
-        ready: list[_Ready] = []
+        wanted: list[tuple[Incoming, MailboxId, str, datetime]] = []
         seen: set[str] = set()
-        for incoming, (octets, digest, own_date) in zip(kept, texts, strict=True):
-            date = incoming.date or own_date or self._clock.now()
+        for incoming, (octets, digest, own) in zip(kept, texts, strict=True):
+            date = incoming.date or own or self._clock.now()
             if self.options.since is not None and date < self.options.since:
                 self.skip()
                 continue
@@ -216,16 +218,19 @@ class Intake:
                 self.skip()
                 continue
             seen.add(key)
-            made = await self._make(replace(incoming, octets=octets), mailbox_id, key, date)
-            if made is not None:
-                ready.append(made)
-        return ready
+            await self._shown(mailbox_id)
+            wanted.append((replace(incoming, octets=octets), mailbox_id, key, date))
+        made: list[_Ready | None] = []
+        for start in range(0, len(wanted), PLACED_AT_ONCE):
+            # Their octets are made durable side by side: one after the other, the disk would be waited for each time.
+            made += await asyncio.gather(*(self._make(*some) for some in wanted[start : start + PLACED_AT_ONCE]))
+        return [message for message in made if message is not None]
 
     def _fits(self, incoming: Incoming) -> bool:
         if not incoming.octets:
             self.fail(incoming.place, "the message is empty")
-        elif len(incoming.octets) > self._largest:
-            self.fail(incoming.place, f"larger than {self._largest} octets")
+        elif len(incoming.octets) > self.largest:
+            self.fail(incoming.place, f"larger than {self.largest} octets")
         else:
             return True
         return False
@@ -247,7 +252,7 @@ class Intake:
             key=key,
             rendered=rendered,
             blob=await self._blobs.place(await self._blobs.content(octets)),
-            words=_storable(incoming.keywords),
+            words=storable(incoming.keywords),
             date=date,
         )
 
@@ -400,7 +405,7 @@ def _short(digest: str) -> bytes:
     return bytes.fromhex(digest[:32])
 
 
-def _storable(keywords: Sequence[str]) -> tuple[str, ...]:
+def storable(keywords: Sequence[str]) -> tuple[str, ...]:
     """Those of the keywords that can be stored."""
     kept = []
     for word in dict.fromkeys(keywords):
