@@ -46,6 +46,7 @@ class Picture:
     flags: dict[int, frozenset[str]] = field(default_factory=dict)
     modseqs: dict[int, int] = field(default_factory=dict)
     highest_modseq: int = 0
+    """As HIGHESTMODSEQ told it: a FETCH may be ahead of changes that are still to be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,16 +186,20 @@ class Session:
             for uid in expanded(found[1]):
                 if uid in picture.uids:
                     self._remove_place(picture.uids.index(uid))
-                elif self.pending_new:
-                    # One of those that were counted by EXISTS and not looked at yet.
-                    picture.uids.remove(0)
-                    self.pending_new -= 1
+                elif (place := self._unknown_place(uid)) is not None:
+                    self._remove_place(place)
                 else:
                     raise Violation(f"VANISHED names {uid}, which was not there")
         elif found := _FETCH.match(line):
             self._fetched(int(found[1]), found[3])
         elif found := re.match(rb"\* OK \[HIGHESTMODSEQ (\d+)\]", line):
             picture.highest_modseq = int(found[1])
+
+    def _unknown_place(self, uid: int) -> int | None:
+        """Where a message may stand that EXISTS counted and nothing named yet."""
+        uids = self.picture.uids
+        first = max((place + 1 for place, known in enumerate(uids) if 0 < known < uid), default=0)
+        return first if first < len(uids) and uids[first] == 0 else None
 
     def _remove_place(self, place: int) -> None:
         picture = self.picture
@@ -228,7 +233,6 @@ class Session:
             if modseq < picture.modseqs.get(uid, 0):
                 raise Violation(f"modseq of {uid} went from {picture.modseqs[uid]} to {modseq}")
             picture.modseqs[uid] = modseq
-            picture.highest_modseq = max(picture.highest_modseq, modseq)
 
     def _selected(self, answer: Answer) -> None:
         self.picture.uidvalidity = int(answer.code(b"UIDVALIDITY") or 0)

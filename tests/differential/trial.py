@@ -58,7 +58,8 @@ class Run:
                 self.outcome.kills += 1
                 self._daemon.start()
                 await self._open_all()
-            await self._look()
+            if not self.outcome.faults:
+                await self._look()
             self.outcome.batches += 1
         for worker in self._workers:
             await worker.session.close()

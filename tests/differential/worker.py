@@ -51,7 +51,7 @@ class Worker:
             self._reselect: 3,
             self._fetch: 8,
         }
-        if not count:
+        if not any(session.picture.uids):
             await self._append()
             return
         (chosen,) = self._rng.choices(list(weights), list(weights.values()))
@@ -61,7 +61,7 @@ class Worker:
 
     def _some(self) -> list[int]:
         """UIDs of a run, or of scattered messages, that this session knows."""
-        uids = self.session.picture.uids
+        uids = [uid for uid in self.session.picture.uids if uid]
         if self._rng.random() < 0.5:
             first = self._rng.randrange(len(uids))
             return uids[first : first + self._rng.randint(1, 12)]
@@ -127,7 +127,7 @@ class Worker:
 
     async def _expunge(self) -> None:
         session = self.session
-        uids, mailbox = list(session.picture.uids), session.mailbox
+        uids, mailbox = [uid for uid in session.picture.uids if uid], session.mailbox
         command = b"EXPUNGE"
         if self._rng.random() < 0.5:
             uids = self._some()
