@@ -27,11 +27,13 @@ from server.api.controllers.domain_aliases import DomainAliasController
 from server.api.controllers.domains import DomainController
 from server.api.controllers.events import EventController
 from server.api.controllers.filters import FilterController, SieveController, SieveToolController
+from server.api.controllers.grants import GrantController
 from server.api.controllers.health import HealthController, MetricsController
 from server.api.controllers.jobs import ImportController, JobController
 from server.api.controllers.mailboxes import MailboxController
 from server.api.controllers.messages import DeletedMessageController, MessageController, ThreadController
 from server.api.controllers.queue import QueueController
+from server.api.controllers.search import SearchController
 from server.api.controllers.send import SendController, SubmissionController
 from server.api.controllers.settings import SettingsController
 from server.api.controllers.system import SystemController
@@ -62,6 +64,7 @@ CONTROLLERS: tuple[ControllerRouterHandler, ...] = (
     AppPasswordController,
     AccountAppPasswordController,
     AccountSessionController,
+    GrantController,
     ConnectionController,
     BanController,
     FilterController,
@@ -73,6 +76,7 @@ CONTROLLERS: tuple[ControllerRouterHandler, ...] = (
     ThreadController,
     TagController,
     CategoryController,
+    SearchController,
     QueueController,
     TraceController,
     EventController,
@@ -102,6 +106,7 @@ DEPENDENCIES: dict[str, Callable[[ApiServices], object]] = {
     "aliases": lambda s: s.aliases,
     "tokens": lambda s: s.tokens,
     "app_passwords": lambda s: s.app_passwords,
+    "grants": lambda s: s.grants,
     "bans": lambda s: s.bans,
     "connections": lambda s: s.connections,
     "mail": lambda s: s.mail.reader,
@@ -109,6 +114,8 @@ DEPENDENCIES: dict[str, Callable[[ApiServices], object]] = {
     "deleted": lambda s: s.mail.deleted,
     "tag_definitions": lambda s: s.mail.tags,
     "filters": lambda s: s.filters,
+    "searching": lambda s: s.searching,
+    "search_index": lambda s: s.search_index,
     "queue": lambda s: s.queue,
     "submissions": lambda s: s.submissions,
     "sending": lambda s: s.sender,

@@ -18,7 +18,9 @@ from server.services.identity.domains import DomainService
 from server.services.identity.tenants import TenantService
 from server.services.identity.tokens import TokenService
 from server.services.mailstore.acting import MailActor
+from server.services.mailstore.finding import SearchService
 from server.services.mailstore.reading import MailReader
+from server.services.mailstore.sharing import GrantService
 from server.services.mailstore.tags import TagService
 from server.services.mailstore.undelete import Undelete
 from server.services.queue.admin import QueueAdmin
@@ -26,6 +28,7 @@ from server.services.queue.submissions import SubmissionQueries
 from server.services.submission.send import SendService
 from server.services.trace.query import TraceService
 from server.services.upkeep.doctor import Doctor
+from server.services.upkeep.index_admin import IndexService
 from server.services.upkeep.jobs import JobService
 from server.services.upkeep.status import StatusService
 from server.services.upkeep.uploads import UploadService
@@ -40,6 +43,7 @@ Accounts = NamedDependency[AccountService]
 Aliases = NamedDependency[AliasService]
 Tokens = NamedDependency[TokenService]
 AppPasswords = NamedDependency[AppPasswordService]
+Grants = NamedDependency[GrantService]
 BanList = NamedDependency[Bans]
 LiveConnections = NamedDependency[Connections]
 ServerStatus = NamedDependency[StatusService]
@@ -48,6 +52,8 @@ MailActions = NamedDependency[MailActor]
 DeletedMail = NamedDependency[Undelete]
 TagDefinitions = NamedDependency[TagService]
 Filters = NamedDependency[FilterService]
+Searching = NamedDependency[SearchService]
+SearchIndex = NamedDependency[IndexService]
 Queue = NamedDependency[QueueAdmin]
 Traces = NamedDependency[TraceService]
 Sending = NamedDependency[SendService]

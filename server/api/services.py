@@ -20,12 +20,15 @@ from server.services.identity.domains import DomainService
 from server.services.identity.idempotency import IdempotencyService
 from server.services.identity.tenants import TenantService
 from server.services.identity.tokens import TokenService
+from server.services.mailstore.finding import SearchService
 from server.services.mailstore.services import MailServices
+from server.services.mailstore.sharing import GrantService
 from server.services.queue.admin import QueueAdmin
 from server.services.queue.submissions import SubmissionQueries
 from server.services.submission.send import SendService
 from server.services.trace.query import TraceService
 from server.services.upkeep.doctor import Doctor
+from server.services.upkeep.index_admin import IndexService
 from server.services.upkeep.jobs import JobService
 from server.services.upkeep.status import StatusService
 from server.services.upkeep.uploads import UploadService
@@ -83,10 +86,13 @@ class ApiServices:
     aliases: AliasService
     tokens: TokenService
     app_passwords: AppPasswordService
+    grants: GrantService
     bans: Bans
     connections: Connections
     status: StatusService
     mail: MailServices
+    searching: SearchService
+    search_index: IndexService
     filters: FilterService
     queue: QueueAdmin
     submissions: SubmissionQueries

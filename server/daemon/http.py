@@ -12,7 +12,7 @@ import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from server.config.load import ConfigError, Fault, parse
+from server.config.load import ConfigError, Fault, load, parse
 from server.config.schema import Role, Settings
 from server.daemon.reload import ReloadFailed, ReloadResult
 from server.daemon.service import Host, Service
@@ -20,11 +20,15 @@ from server.domain.errors import InvalidInput
 from server.services.filters.settings import make_filter_service
 from server.services.identity.callers import CallerService
 from server.services.identity.idempotency import IdempotencyService
+from server.services.mailstore.finding import SearchService
+from server.services.mailstore.owners import MailOwners
 from server.services.mailstore.services import make_mail_services
+from server.services.mailstore.sharing import GrantService
 from server.services.queue.submissions import SubmissionQueries
 from server.services.submission.send import SendService
 from server.services.trace.query import TraceService
 from server.services.upkeep.doctor import Doctor
+from server.services.upkeep.index_admin import IndexService
 from server.services.upkeep.status import Certificate, Listener, StatusService
 from server.telemetry.log import get_logger
 
@@ -96,6 +100,7 @@ class _Http:
             aliases=identity.aliases,
             tokens=identity.tokens,
             app_passwords=identity.app_passwords,
+            grants=GrantService(database),
             bans=identity.bans,
             connections=identity.connections,
             status=StatusService(
@@ -113,6 +118,20 @@ class _Http:
                 blobs=adapters.blobs,
                 worker=adapters.workers.sign,
                 store=appliance.mail.mailstore,
+            ),
+            searching=SearchService(
+                database=database,
+                blobs=adapters.blobs,
+                worker=adapters.workers.sign,
+                owners=MailOwners(database),
+                clock=clock,
+                damaged=appliance.mail.indexer.damaged,
+            ),
+            search_index=IndexService(
+                database=database,
+                indexer=appliance.mail.indexer,
+                clock=clock,
+                engine=appliance.live().database.type,
             ),
             filters=make_filter_service(
                 database=database,
@@ -142,6 +161,7 @@ class _Http:
                 listeners=self._listeners,
                 certificate=self._certificate,
                 config_path=self._host.settings_path,
+                config_faults=self._config_faults,
             ),
             validate_settings=self._validate,
             reload_settings=self._reload,
@@ -151,6 +171,9 @@ class _Http:
 
     async def _validate(self, text: str) -> Sequence[SettingsFault]:
         return await self._appliance.adapters.workers.fsync.run(lambda: _faults(text, self._host))
+
+    async def _config_faults(self) -> Sequence[str]:
+        return await self._appliance.adapters.workers.fsync.run(lambda: _file_faults(self._host))
 
     async def _reload(self) -> ReloadResult:
         try:
@@ -200,6 +223,19 @@ def _faults(text: str, host: Host) -> Sequence[Fault]:
         parse(text, name="config.yaml", environ=host.environ)
     except ConfigError as error:
         return error.faults
+    return ()
+
+
+def _file_faults(host: Host) -> Sequence[str]:
+    """What is wrong with the configuration file as it is now."""
+    if host.settings_path is None:
+        return ()
+    try:
+        load(host.settings_path, host.environ)
+    except ConfigError as error:
+        return list(error.lines())
+    except OSError as error:
+        return [error.strerror or type(error).__name__]
     return ()
 
 

@@ -28,7 +28,10 @@ from server.services.identity.callers import CallerService
 from server.services.identity.domains import NewDkimKey
 from server.services.identity.idempotency import IdempotencyService
 from server.services.identity.tokens import NewApiKey
+from server.services.mailstore.finding import SearchService
+from server.services.mailstore.owners import MailOwners
 from server.services.mailstore.services import make_mail_services
+from server.services.mailstore.sharing import GrantService
 from server.services.mailstore.store import MailStore
 from server.services.queue.admin import QueueAdmin
 from server.services.queue.dsn import Reporter
@@ -42,6 +45,8 @@ from server.services.submission.submit import SubmissionService
 from server.services.trace.query import TraceService
 from server.services.trace.refusals import RefusalLog
 from server.services.upkeep.doctor import Doctor
+from server.services.upkeep.index import Indexer
+from server.services.upkeep.index_admin import IndexService
 from server.services.upkeep.jobs import Holder, JobService
 from server.services.upkeep.status import Listener, StatusService
 from server.services.upkeep.uploads import UploadService
@@ -189,6 +194,10 @@ async def _validate(text: str) -> list[_Fault]:
     return [] if text == "" else [_Fault(1, "server.nope", "is not known")]
 
 
+async def _no_faults() -> list[str]:
+    return []
+
+
 async def _reload() -> _Reloaded:
     return _Reloaded()
 
@@ -261,6 +270,7 @@ async def open_api(
         live = [settings]
         api: Api
         mail = _mail(database, identity, space, live)
+        indexer = Indexer(database=database, blobs=space, clock=clock, worker=identity.worker, owner="here")
         services = ApiServices(
             clock=clock,
             settings=lambda: live[0],
@@ -273,6 +283,7 @@ async def open_api(
             aliases=identity.aliases,
             tokens=identity.tokens,
             app_passwords=identity.app_passwords,
+            grants=GrantService(database),
             bans=identity.bans,
             connections=identity.connections,
             status=StatusService(
@@ -297,6 +308,15 @@ async def open_api(
                     worker=identity.worker,
                 ),
             ),
+            searching=SearchService(
+                database=database,
+                blobs=space,
+                worker=identity.worker,
+                owners=MailOwners(database),
+                clock=clock,
+                damaged=indexer.damaged,
+            ),
+            search_index=IndexService(database=database, indexer=indexer, clock=clock, engine="sqlite"),
             filters=make_filter_service(
                 database=database,
                 directory=identity.directory,
@@ -317,6 +337,7 @@ async def open_api(
                 listeners=lambda: (Listener(name="api", port=api.port),),
                 certificate=lambda: None,
                 config_path=None,
+                config_faults=_no_faults,
             ),
             jobs=JobService(database=database, sealer=identity.box, wake=lambda: None),
             uploads=UploadService(

@@ -127,17 +127,7 @@ class Access:
 
         async def unit(tx: Transaction) -> None:
             mailbox = await boxes.find_in(tx, place.account_id, place.name)
-            identifier: str | None = ANYONE
-            if address != ANYONE:
-                identifier = await grants.account_in_tenant(tx, place.account_id, address)
-            if identifier is None:
-                raise NotFound("no such account")
-            if identifier == place.account_id:
-                raise InvalidInput("the owner has all rights always")
-            have = await grants.of_mailbox(tx, place.account_id, mailbox.id)
-            if len(have) >= IDENTIFIERS_MAX and all(grant.identifier != identifier for grant in have):
-                raise InvalidInput("the mailbox is shared with too many", code="limit")
-            await grants.put(tx, place.account_id, mailbox.id, identifier, rights)
+            await set_rights_in(tx, place.account_id, mailbox, address, rights)
 
         await self._database.write("access.set_rights", unit)
 
@@ -147,6 +137,22 @@ class Access:
         except NotFound:
             return []
         return await self._database.read("access.shared", lambda tx: grants.shared_with(tx, asker, owner=address))
+
+
+async def set_rights_in(tx: Transaction, account_id: AccountId, mailbox: Mailbox, address: str, rights: str) -> str:
+    """Give an address, or `anyone`, exactly these rights; its identifier. Raises as `Access.set_rights`."""
+    identifier: str | None = ANYONE
+    if address != ANYONE:
+        identifier = await grants.account_in_tenant(tx, account_id, address)
+    if identifier is None:
+        raise NotFound("no such account")
+    if identifier == account_id:
+        raise InvalidInput("the owner has all rights always")
+    have = await grants.of_mailbox(tx, account_id, mailbox.id)
+    if len(have) >= IDENTIFIERS_MAX and all(grant.identifier != identifier for grant in have):
+        raise InvalidInput("the mailbox is shared with too many", code="limit")
+    await grants.put(tx, account_id, mailbox.id, identifier, rights)
+    return identifier
 
 
 def is_shared(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from importlib import resources
 from typing import Any
 
@@ -30,6 +31,7 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/api-keys": {"name": "x", "scopes": ["mail:send"]},
     "POST /api/v1/app-passwords": {"name": "phone"},
     "POST /api/v1/accounts/{ref}/app-passwords": {"name": "phone"},
+    "PUT /api/v1/accounts/{ref}/grants": {"mailbox": "INBOX", "grantee": "anyone", "rights": "lr"},
     "PUT /api/v1/accounts/{ref}/vacation": {"text": "x"},
     "PUT /api/v1/accounts/{ref}/forward": {"targets": ["x@example.net"]},
     "PUT /api/v1/accounts/{ref}/sieve/{name}": {"content": "keep;"},
@@ -207,6 +209,23 @@ async def test_disabling_the_account_ends_its_key(victim: tuple[Api, dict[str, s
     assert (await api.tcp("GET", "/api/v1/submissions", key=key)).status == 200
     await api.unix("POST", "/api/v1/accounts/anna@victim.example/disable")
     assert (await api.tcp("GET", "/api/v1/submissions", key=key)).status == 401
+
+
+async def test_a_key_ends_at_its_time(victim: tuple[Api, dict[str, str]]) -> None:
+    """Expired looks like unknown; the wall clock decides, whatever was asked just before."""
+    api, _ = victim
+    clock = api.identity.clock
+    key = await api.key("accounts:read", expires_at=clock.now() + timedelta(hours=1))
+    assert (await api.tcp("GET", "/api/v1/accounts", key=key)).status == 200
+    clock.step(3599)
+    assert (await api.tcp("GET", "/api/v1/accounts", key=key)).status == 200
+    clock.step(1)
+    answer = await api.tcp("GET", "/api/v1/accounts", key=key)
+    unknown = await api.tcp("GET", "/api/v1/accounts", key="mk_" + "a" * 12 + "_" + "a" * 52)
+    assert (answer.status, answer.json["detail"]) == (401, unknown.json["detail"])
+    past = {"name": "x", "scopes": ["accounts:read"], "expires_at": "2020-01-01T00:00:00Z"}
+    refused = await api.unix("POST", "/api/v1/api-keys", past)
+    assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, "/expires_at")
 
 
 async def test_a_key_never_exceeds_its_maker(victim: tuple[Api, dict[str, str]]) -> None:
