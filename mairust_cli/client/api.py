@@ -87,6 +87,10 @@ class Client:
     def patch(self, path: str, body: Mapping[str, object]) -> Json:
         return as_object(self.call("PATCH", path, body=body))
 
+    def put(self, path: str, body: Mapping[str, object]) -> Json:
+        """PUT a JSON object; an empty answer is an empty object."""
+        return as_object(self.call("PUT", path, body=body))
+
     def delete(self, path: str, query: Query | None = None) -> None:
         self.call("DELETE", path, query=query)
 

@@ -8,6 +8,7 @@ import typer
 
 from mairust_cli.arguments import Addresses, Confirm, each, size, split_list
 from mairust_cli.client.api import Json, segment
+from mairust_cli.commands.account_mail import forward, rules, vacation
 from mairust_cli.exits import CliError, Exit
 from mairust_cli.output.escape import safe
 from mairust_cli.output.table import Column, Row
@@ -16,6 +17,9 @@ from mairust_cli.runtime import Runtime, expand, runtime
 from mairust_cli.shell import noun, verb
 
 app = noun("People's mail accounts.")
+app.add_typer(vacation, name="vacation")
+app.add_typer(forward, name="forward")
+app.add_typer(rules, name="filter")
 
 Address = Annotated[str, typer.Argument(metavar="ADDR")]
 Name = Annotated[str | None, typer.Option("--name", help="Display name.")]

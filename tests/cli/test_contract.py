@@ -52,6 +52,7 @@ _NOT_HERE = (
     "log tail -f",
     "mairust import",
     "filter set",
+    "--text-file",
     "sieve put",
     "sieve check",
     "sieve test",

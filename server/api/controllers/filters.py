@@ -8,7 +8,15 @@ from litestar.params import FromPath, JSONBody
 from server.api.dependencies import Caller, Filters
 from server.api.guards import needs
 from server.api.paths import PREFIX
-from server.api.schemas.filters import CheckOut, ForwardOut, RulesOut, ScriptOut, ScriptsOut, TrialOut, VacationOut
+from server.api.schemas.filters import (
+    ForwardOut,
+    RulesOut,
+    ScriptCheckOut,
+    ScriptOut,
+    ScriptsOut,
+    TrialOut,
+    VacationOut,
+)
 from server.services.filters.settings import ForwardInput, RulesInput, VacationInput
 from server.services.filters.trial import TrialInput
 from server.services.identity.writer import Input
@@ -120,9 +128,11 @@ class SieveToolController(Controller):
         await filters.activate_script(caller, ref, "")
 
     @post("/sieve-check", operation_id="check_sieve_script", opt=READ, status_code=200)
-    async def check(self, caller: Caller, filters: Filters, ref: FromPath[str], data: JSONBody[ScriptIn]) -> CheckOut:
+    async def check(
+        self, caller: Caller, filters: Filters, ref: FromPath[str], data: JSONBody[ScriptIn]
+    ) -> ScriptCheckOut:
         """Check a script without storing it."""
-        return CheckOut(warnings=list(await filters.check_script(caller, ref, data.content)))
+        return ScriptCheckOut(warnings=list(await filters.check_script(caller, ref, data.content)))
 
     @post("/sieve-test", operation_id="test_sieve_script", opt=READ, status_code=200)
     async def try_out(

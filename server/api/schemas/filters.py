@@ -87,7 +87,7 @@ class ScriptOut(Output, frozen=True, kw_only=True):
         return cls(name=script.name, active=script.active, content=script.content, warnings=list(script.warnings))
 
 
-class CheckOut(Output, frozen=True, kw_only=True):
+class ScriptCheckOut(Output, frozen=True, kw_only=True):
     warnings: list[str]
 
 
