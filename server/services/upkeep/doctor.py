@@ -77,6 +77,7 @@ class Doctor:
 
     Args:
         config_path: The configuration file, None when there is none.
+        config_faults: What is wrong with the file as it is now, in words; empty = the next start takes it.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Doctor:
         listeners: Callable[[], Sequence[Listener]],
         certificate: Callable[[], Certificate | None],
         config_path: Path | None,
+        config_faults: Callable[[], Awaitable[Sequence[str]]],
     ) -> None:
         self._database = database
         self._blobs = blobs
@@ -99,6 +101,7 @@ class Doctor:
         self._listeners = listeners
         self._certificate = certificate
         self._config_path = config_path
+        self._config_faults = config_faults
         self.latest: tuple[datetime, tuple[Check, ...]] | None = None
 
     async def examine(self, scope: Scope, only: Sequence[str] = ()) -> tuple[Check, ...]:
@@ -285,7 +288,28 @@ class Doctor:
                 )
             else:
                 checks.append(_ok("CONFIG-MODE", str(path), f"mode {mode:04o}"))
-        return checks
+        return [*checks, *await self._config_loads()]
+
+    async def _config_loads(self) -> list[Check]:
+        """Whether the next start or reload would take the file: it may have been edited since."""
+        if self._config_path is None:
+            return []
+        subject = str(self._config_path)
+        faults = await self._config_faults()
+        if not faults:
+            return [_ok("CONFIG-FILE", subject, "loads")]
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        return [
+            Check(
+                id="CONFIG-FILE",
+                severity=Severity.ERROR,
+                subject=subject,
+                found=faults[0] + more,
+                wanted="a file that the next start takes",
+                fix_by="you",
+                fix="mairust config validate",
+            )
+        ]
 
     async def _capture(self) -> list[Check]:
         folder = self._settings().outbound.capture_path
