@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import func, insert, select
+import msgspec
+from sqlalchemy import delete, func, insert, select
 
 from server.adapters.blobs_fs import FileBlobStore
 from server.adapters.worker import ThreadWorker
 from server.config.schema import Settings
 from server.domain.changes import TraceEvent
-from server.domain.ids import BlobId, new_id
+from server.domain.ids import BlobId, MailboxId, new_id
+from server.domain.message import Blob, BlobPlace, SpecialUse
+from server.protocol.mime.render import render
+from server.services.mailstore.append import append_in
+from server.services.mailstore.copy_move import remove_in
+from server.services.mailstore.undelete import restore_in
 from server.services.upkeep.retention import Retention
 from server.store.database import Database
 from server.store.repositories import blobs as blob_rows
-from server.store.schema import blobs, events, queued_messages, queued_recipients, tenants
+from server.store.repositories import listing, mailboxes, upkeep
+from server.store.schema import blobs, emails, events, messages, queued_messages, queued_recipients, tenants
 from server.store.times import to_us
 from server.store.transaction import Transaction
+from tests.store.test_messages import OCTETS, append_one
+from tests.support.imap_edge import add_account
 
 
 class SetClock:
@@ -77,6 +87,8 @@ async def test_what_is_past_its_time_goes_and_the_rest_stays(store: Database, tm
 
     await store.write("fill", fill)
     assert await retention.round() == {
+        "trash": 0,
+        "junk": 0,
         "events": 0,
         "deliveries": 1,
         "expunged": 0,
@@ -138,3 +150,88 @@ def _recipient(number: str, finished: int) -> dict[str, object]:
         "updated_at": finished,
         "finished_at": finished,
     }
+
+
+async def test_trash_and_junk_are_emptied_in_time_and_mail_stays_restorable(store: Database, tmp_path: Path) -> None:
+    account = await add_account(store, "a@example.org")
+    clock, worker = SetClock(), ThreadWorker("blob", threads=1)
+    files = FileBlobStore(tmp_path / "mail", inline_max=16384, worker=worker, fatal=lambda _r: None, reserve=0)
+    files.open()
+    kept = msgspec.structs.replace(Settings().retention, trash_days=7, deleted_messages_days=14)
+    settings = msgspec.structs.replace(Settings(), retention=kept)
+    retention = Retention(database=store, files=files, clock=clock, settings=lambda: settings, owner="here")
+
+    async def fill(tx: Transaction) -> tuple[str, str]:
+        ids = [(await append_one(tx, account, role)).message_id for role in (SpecialUse.TRASH, SpecialUse.JUNK)]
+        return ids[0], ids[1]
+
+    trashed, junk = await store.write("fill", fill)
+    clock.instant += timedelta(days=6)
+    assert (await retention.round())["trash"] == 0
+    clock.instant += timedelta(days=2)
+    assert (await retention.round())["trash"] == 1
+    assert await store.read("junk", lambda tx: listing.get(tx, account, junk)) is not None, "0 days are for ever"
+    assert await store.read("gone", lambda tx: listing.get(tx, account, trashed)) is None
+    back = await store.write("restore", lambda tx: restore_in(tx, account, trashed))
+    clock.instant += timedelta(days=30)
+    await store.write("remove", lambda tx: remove_in(tx, account_id=account, mailbox_id=back, uids=range(1, 9)))
+    gone = await retention.round()
+    assert gone["expunged"] == 2, "the rows of both expunges"
+    worker.close()
+
+
+async def test_what_was_purged_is_noted_so_that_nobody_is_told_too_little(store: Database) -> None:
+    """RFC 7162 section 3.2.5.1."""
+    account = await add_account(store, "a@example.org")
+
+    async def fill(tx: Transaction) -> MailboxId:
+        stored = await append_one(tx, account, SpecialUse.INBOX)
+        await remove_in(tx, account_id=account, mailbox_id=stored.mailbox_id, uids=[stored.uid])
+        return stored.mailbox_id
+
+    inbox = await store.write("fill", fill)
+    far = to_us(datetime.now(UTC) + timedelta(days=1))
+    assert await store.write("purge", lambda tx: upkeep.drop_expunged(tx, far)) == 1
+    mailbox = await store.read("box", lambda tx: mailboxes.get(tx, account, inbox))
+    assert mailbox is not None
+    assert mailbox.purged_modseq == mailbox.modseq
+    assert await _count(store, messages) == await _count(store, emails) == 0
+
+
+async def test_a_blob_that_is_named_while_the_collector_runs_stays(store: Database) -> None:
+    """Deliveries and the collector race: a mail never lacks its octets (reliability.md section 7)."""
+    account = await add_account(store, "a@example.org")
+    blob = Blob(id=BlobId(new_id()), size_octets=len(OCTETS), sha256="0" * 64, place=BlobPlace.ROW, inline=OCTETS)
+    now_us = to_us(datetime.now(UTC))
+
+    async def deliver(tx: Transaction) -> None:
+        await append_in(
+            tx,
+            account_id=account,
+            mailbox=SpecialUse.INBOX,
+            blob=blob,
+            blob_is_new=False,
+            prefix=b"",
+            rendered=render(OCTETS),
+            flags=0,
+            keywords=(),
+            internal_date=datetime.now(UTC),
+            received_at=datetime.now(UTC),
+            trace_id=None,
+        )
+
+    async def collect() -> None:
+        while await store.write("mark", lambda tx: upkeep.mark_blobs(tx, now_us)) is not None:
+            pass
+        await store.write("drop", lambda tx: upkeep.drop_blobs(tx, now_us + 1))
+
+    for _ in range(10):
+        await store.write("clear", lambda tx: tx.execute(delete(blobs).where(blobs.c.id == blob.id)))
+        await store.write("blob", lambda tx: blob_rows.insert(tx, blob))
+        done = await asyncio.gather(collect(), store.write("deliver", deliver), return_exceptions=True)
+        assert done[0] is None, done[0]
+        delivered = not isinstance(done[1], BaseException)
+        there = await store.read("there", lambda tx: blob_rows.get(tx, blob.id)) is not None
+        assert there == delivered, "either the mail is there with its octets, or the sender was not told so"
+        if delivered:
+            break

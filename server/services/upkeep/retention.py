@@ -1,6 +1,8 @@
 """The daily round: rows past their retention, blobs that nothing names, files that no row names (reliability.md §7).
 
 - One host at a time, by a lease. Each step works in small writes; an error ends the round, the next one goes on.
+- Mail that was in Trash or Junk for its time is expunged, with a trace line each, and purged when it can't be restored
+  any more.
 - A blob goes a day after its last reference went, a file without a row a day after it was written.
 - A crash leaves few such files. Where most have no row the database is not the one that knows them (an old backup,
   another one): nothing is deleted there.
@@ -17,7 +19,9 @@ from typing import Protocol
 from server.config.schema import Settings
 from server.domain.errors import MaiRustError
 from server.domain.ids import BlobId
+from server.domain.message import SpecialUse
 from server.domain.ports import Clock
+from server.services.mailstore.copy_move import remove_in
 from server.store import leases
 from server.store.database import Database
 from server.store.repositories import upkeep
@@ -33,6 +37,8 @@ GRACE = timedelta(hours=24)
 LEASE = "retention"
 STRAYS_MAX = 100
 """Files without rows that a folder may have; with more of them than files with rows it is left alone."""
+EXPIRED_AT_ONCE = 500
+"""Messages that one write expunges, each with its trace line."""
 RECENT_FOLDERS = 16
 """Folders of the last three days: each holds 4.7 hours."""
 
@@ -87,11 +93,15 @@ class Retention:
             "expunged": partial(upkeep.drop_expunged, before_us=self._before(days=kept.deleted_messages_days)),
             "mailboxes": partial(upkeep.drop_mailboxes, before_us=self._before(days=kept.deleted_messages_days)),
         }
-        gone = {name: await self._repeat(name, step) for name, step in steps.items()}
+        aged = {
+            "trash": await self._expire(SpecialUse.TRASH, kept.trash_days),
+            "junk": await self._expire(SpecialUse.JUNK, kept.junk_days),
+        }
+        gone = {**aged, **{name: await self._repeat(name, step) for name, step in steps.items()}}
         day_ago = to_us(self._clock.now() - GRACE)
         await self._database.write("retention.short_lived", partial(upkeep.drop_short_lived, before_us=day_ago))
         now_us = to_us(self._clock.now())
-        await self._database.write("retention.mark", partial(upkeep.mark_blobs, now_us=now_us))
+        await self._mark_blobs(now_us)
         gone["blobs"] = await self._drop_blobs(day_ago)
         gone["files"] = await self._drop_strays()
         log.info("retention.done", **gone)
@@ -108,6 +118,30 @@ class Retention:
                 break
             await asyncio.sleep(0)
         return total
+
+    async def _expire(self, role: SpecialUse, days: int) -> int:
+        """Expunge what lies in the mailboxes of a role for longer than that; it can still be restored. 0 = for ever."""
+        if not days:
+            return 0
+        before_us = self._before(days=days)
+        total = 0
+        for account_id, mailbox_id in await self._database.read(
+            "retention.aging", partial(upkeep.mailboxes_of_role, role=role)
+        ):
+            due = partial(upkeep.old_uids, mailbox_id=mailbox_id, before_us=before_us, limit=EXPIRED_AT_ONCE)
+            while uids := await self._database.read("retention.old", due):
+                await self._database.write(
+                    "retention.expire",
+                    partial(remove_in, account_id=account_id, mailbox_id=mailbox_id, uids=uids),
+                )
+                total += len(uids)
+        return total
+
+    async def _mark_blobs(self, now_us: int) -> None:
+        after: str | None = ""
+        while after is not None:
+            mark = partial(upkeep.mark_blobs, now_us=now_us, after=after)
+            after = await self._database.write("retention.mark", mark)
 
     async def _drop_blobs(self, before_us: int) -> int:
         total = 0

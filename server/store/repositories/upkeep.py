@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import cast
 
 from sqlalchemy import and_, delete, exists, or_, select, update
 
-from server.domain.ids import BlobId
+from server.domain.ids import AccountId, BlobId, MailboxId
+from server.domain.message import SpecialUse
 from server.store.repositories import threads
 from server.store.schema import (
     attempts,
@@ -20,6 +22,7 @@ from server.store.schema import (
     emails,
     events,
     idempotency,
+    mailbox_grants,
     mailboxes,
     messages,
     queued_messages,
@@ -29,6 +32,8 @@ from server.store.transaction import Transaction
 
 BATCH = 1_000
 BLOBS_A_RUN = 10_000
+MARKED_AT_ONCE = 5_000
+"""Blobs that one write looks at: some ten milliseconds of the writer."""
 
 _referenced = or_(
     exists().where(emails.c.blob_id == blobs.c.id), exists().where(queued_messages.c.blob_id == blobs.c.id)
@@ -90,12 +95,37 @@ async def drop_expunged(tx: Transaction, before_us: int) -> int:
     return len(rows)
 
 
+async def mailboxes_of_role(tx: Transaction, role: SpecialUse) -> list[tuple[AccountId, MailboxId]]:
+    """The mailboxes of a role that hold mail, of all accounts."""
+    query = select(mailboxes.c.account_id, mailboxes.c.id).where(
+        mailboxes.c.role == role.value, mailboxes.c.deleted_at.is_(None), mailboxes.c.total > 0
+    )
+    return [(AccountId(cast(str, row[0])), MailboxId(cast(str, row[1]))) for row in await tx.fetch(query)]
+
+
+async def old_uids(tx: Transaction, mailbox_id: MailboxId, before_us: int, limit: int) -> list[int]:
+    """The first messages of a mailbox, ascending, while they came into it before `before_us`.
+
+    UIDs ascend as messages come in: the first that is young enough ends the search.
+    """
+    query = (
+        select(messages.c.uid, messages.c.saved_at)
+        .where(messages.c.mailbox_id == mailbox_id, messages.c.expunged_at.is_(None))
+        .order_by(messages.c.uid)
+        .limit(limit)
+    )
+    rows = await tx.fetch(query)
+    return [cast(int, row[0]) for row in takewhile(lambda row: cast(int, row[1]) < before_us, rows)]
+
+
 async def drop_mailboxes(tx: Transaction, before_us: int) -> int:
     """Remove mailboxes deleted before `before_us` that hold nothing restorable any more."""
     holds = exists().where(messages.c.mailbox_id == mailboxes.c.id)
     rows = await tx.fetch(select(mailboxes.c.id).where(mailboxes.c.deleted_at < before_us, ~holds).limit(BATCH))
     if rows:
-        await tx.execute(delete(mailboxes).where(mailboxes.c.id.in_([cast(str, row[0]) for row in rows])))
+        ids = [cast(str, row[0]) for row in rows]
+        await tx.execute(delete(mailbox_grants).where(mailbox_grants.c.mailbox_id.in_(ids)))
+        await tx.execute(delete(mailboxes).where(mailboxes.c.id.in_(ids)))
     return len(rows)
 
 
@@ -105,24 +135,36 @@ async def drop_short_lived(tx: Transaction, before_us: int) -> int:
     return removed + await tx.execute(delete(committed_units).where(committed_units.c.at < before_us))
 
 
-async def mark_blobs(tx: Transaction, now_us: int) -> int:
-    """Note since when a blob is unreferenced, and forget it where a reference is back."""
-    await tx.execute(
-        update(blobs).where(blobs.c.unreferenced_since.is_not(None), _referenced).values(unreferenced_since=None)
-    )
-    return await tx.execute(
-        update(blobs).where(blobs.c.unreferenced_since.is_(None), ~_referenced).values(unreferenced_since=now_us)
-    )
+async def mark_blobs(tx: Transaction, now_us: int, *, after: str = "") -> str | None:
+    """Note since when blobs are unreferenced, and forget it where a reference is back, MARKED_AT_ONCE after an id.
+
+    Returns:
+        The id to go on from, None when all were looked at.
+    """
+    query = select(blobs.c.id).where(blobs.c.id > after).order_by(blobs.c.id)
+    rows = await tx.fetch(query.offset(MARKED_AT_ONCE - 1).limit(1))
+    last = cast(str, rows[0][0]) if rows else None
+    some = blobs.c.id > after if last is None else and_(blobs.c.id > after, blobs.c.id <= last)
+    back = and_(some, blobs.c.unreferenced_since.is_not(None), _referenced)
+    await tx.execute(update(blobs).where(back).values(unreferenced_since=None))
+    loose = and_(some, blobs.c.unreferenced_since.is_(None), ~_referenced)
+    await tx.execute(update(blobs).where(loose).values(unreferenced_since=now_us))
+    return last
 
 
 async def drop_blobs(tx: Transaction, before_us: int) -> Sequence[BlobId]:
-    """Remove the rows of blobs unreferenced since before `before_us`; the ids of those that are files."""
-    rows = await tx.fetch(
-        select(blobs.c.id, blobs.c.place).where(and_(blobs.c.unreferenced_since < before_us, ~_referenced)).limit(BATCH)
-    )
-    if rows:
-        await tx.execute(delete(blobs).where(blobs.c.id.in_([cast(str, row[0]) for row in rows])))
-    return [BlobId(cast(str, row[0])) for row in rows if row[1] == "file"]
+    """Remove the rows of blobs unreferenced since before `before_us`; the ids of those that are files.
+
+    Whoever is about to name a blob holds its row: such rows are left out, and the others are locked before it is looked
+    again whether anything names them. A reference that comes later finds no row, and its transaction fails.
+    """
+    due = and_(blobs.c.unreferenced_since < before_us, ~_referenced)
+    rows = await tx.fetch(select(blobs.c.id).where(due).limit(BATCH).with_for_update(skip_locked=True))
+    if not rows:
+        return []
+    still = delete(blobs).where(blobs.c.id.in_([cast(str, row[0]) for row in rows]), ~_referenced)
+    gone = await tx.fetch(still.returning(blobs.c.id, blobs.c.place))
+    return [BlobId(cast(str, row[0])) for row in gone if row[1] == "file"]
 
 
 async def known_blobs(tx: Transaction, ids: Sequence[str]) -> set[str]:
