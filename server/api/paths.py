@@ -55,6 +55,7 @@ TENANT_ROOTS = frozenset(
         "deleted-messages",
         "threads",
         "tags",
+        "search",
         "categories",
         "queue",
         "trace",

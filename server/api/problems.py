@@ -39,6 +39,7 @@ STATUS_OF: dict[str, int] = {
     "unavailable": 503,
     "not_configured": 503,
     "read_only": 503,
+    "search_unavailable": 503,
     "quota_exceeded": 507,
     "disk_reserve": 507,
 }

@@ -78,6 +78,13 @@ class AttachmentTerm:
     """The mail has attachments."""
 
 
+class SearchOrder(StrEnum):
+    """What comes first: the newest, or what has the words where they say most."""
+
+    NEWEST = "-received_at"
+    RELEVANCE = "relevance"
+
+
 class NameKind(StrEnum):
     """What a name or id is of: `mailbox`, `tag` and `category` are names, a mailbox's role too; the others ids."""
 

@@ -11,8 +11,8 @@ from sqlalchemy import text
 
 from server.domain import flags as bits
 from server.domain.errors import InvalidInput, MaiRustError
+from server.domain.search import SearchOrder
 from server.store.database import Database
-from server.store.repositories.search_find import SearchOrder
 from tests.support.imap_edge import add_account
 from tests.support.searching import MAILS, NOW, SearchRoom, open_room
 from tests.support.stores import open_sqlite

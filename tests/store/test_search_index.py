@@ -93,10 +93,10 @@ async def test_mail_waits_until_it_is_indexed(room: SearchRoom) -> None:
     known = await room.index.candidates(room.account, inbox, BodyKey("raclette", False))
     assert known is not None
     assert (known.uids, known.unindexed) == (set(), set(range(1, len(MAILS) + 1)))
-    assert await room.indexer.status(room.account) == IndexCount(indexed=0, pending=len(MAILS))
+    assert await room.indexer.status(room.account) == IndexCount(indexed=0, pending=len(MAILS), total=len(MAILS))
     await room.settle()
-    assert await room.indexer.status(room.account) == IndexCount(indexed=len(MAILS), pending=0)
-    assert await room.indexer.status(AccountId("another")) == IndexCount(indexed=0, pending=0)
+    assert await room.indexer.status(room.account) == IndexCount(indexed=len(MAILS), pending=0, total=len(MAILS))
+    assert await room.indexer.status(AccountId("another")) == IndexCount(indexed=0, pending=0, total=0)
 
 
 async def test_accounts_find_nothing_of_each_other(room: SearchRoom) -> None:
@@ -127,7 +127,7 @@ async def test_purged_mail_leaves_the_index(room: SearchRoom) -> None:
 
     await room.database.write("t", purge)
     await room.settle()
-    assert await room.indexer.status() == IndexCount(indexed=len(MAILS) - 1, pending=0)
+    assert await room.indexer.status() == IndexCount(indexed=len(MAILS) - 1, pending=0, total=len(MAILS) - 1)
     assert await _words(room.database, room.account, "raclette") == 0
     assert await _words(room.database, room.account, "oslo") == 1
 
@@ -156,7 +156,7 @@ async def test_an_account_is_indexed_anew_while_its_mail_stays_found(room: Searc
     assert known is not None
     assert len(known.unindexed) == len(MAILS)
     await room.settle()
-    assert await room.indexer.status() == IndexCount(indexed=len(MAILS), pending=0)
+    assert await room.indexer.status() == IndexCount(indexed=len(MAILS), pending=0, total=len(MAILS))
     assert await room.found(BodyKey("raclette", False)) == {1}
 
 
@@ -164,7 +164,7 @@ async def test_the_whole_index_is_made_anew(room: SearchRoom) -> None:
     await room.add_all()
     await room.settle()
     assert await room.indexer.reindex(None) == len(MAILS)
-    assert await room.indexer.status() == IndexCount(indexed=0, pending=len(MAILS))
+    assert await room.indexer.status() == IndexCount(indexed=0, pending=len(MAILS), total=len(MAILS))
     await room.settle()
     assert await room.found(BodyKey("raclette", False)) == {1}
 
@@ -221,7 +221,7 @@ async def test_a_damaged_index_is_made_anew_while_mail_is_served(tmp_path: Path)
             assert await room.index.candidates(account, await room.inbox(), BodyKey("raclette", False)) is None
             await room.add(MAILS[0])
             await room.settle()
-            assert await room.indexer.status() == IndexCount(indexed=len(MAILS) + 1, pending=0)
+            assert await room.indexer.status() == IndexCount(indexed=len(MAILS) + 1, pending=0, total=len(MAILS) + 1)
             assert await room.found(BodyKey("raclette", False)) == {1, len(MAILS) + 1}
 
 

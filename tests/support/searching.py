@@ -15,6 +15,7 @@ from server.domain.identity import ActorKind, Scope
 from server.domain.ids import AccountId, BlobId, MailboxId, TenantId, new_id
 from server.domain.message import Blob, BlobPlace, SpecialUse, Stored
 from server.domain.paging import PageRequest
+from server.domain.search import SearchOrder
 from server.protocol.imap.search_keys import BodyKey, HeaderKey
 from server.protocol.mime.render import render
 from server.protocol.mime.search import MessageText
@@ -26,7 +27,6 @@ from server.services.mailstore.text_index import StoredTextIndex
 from server.services.upkeep.index import Indexer
 from server.store.database import Database
 from server.store.repositories import mailboxes
-from server.store.repositories.search_find import SearchOrder
 from tests.support.stores import WallClock
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

@@ -19,7 +19,18 @@ from server.domain.ids import AccountId
 from server.domain.listing import MessageRecord
 from server.domain.paging import PageRequest
 from server.domain.ports import BlobStore, Clock, Worker
-from server.domain.search import AllOf, AnyOf, NameKind, NameTerm, NoneOf, Phrase, SearchQuery, TextTerm, text_terms
+from server.domain.search import (
+    AllOf,
+    AnyOf,
+    NameKind,
+    NameTerm,
+    NoneOf,
+    Phrase,
+    SearchOrder,
+    SearchQuery,
+    TextTerm,
+    text_terms,
+)
 from server.protocol.mime.document import body_text, make_document
 from server.protocol.mime.snippets import highlight, snippet
 from server.protocol.mime.structure import parse_structure
@@ -32,7 +43,7 @@ from server.store.errors import SearchIndexDamaged
 from server.store.repositories import listing, mailboxes, search_find, tags
 from server.store.repositories.listing import Octets
 from server.store.repositories.search import Waiting
-from server.store.repositories.search_find import Hit, HitPosition, Names, Scanned, SearchOrder
+from server.store.repositories.search_find import Hit, HitPosition, Names, Scanned
 from server.store.times import from_us
 from server.store.transaction import Transaction
 

@@ -130,10 +130,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexCount:
-    """How far the index is."""
+    """How far the index is: of `total` mails it knows `indexed`, and `pending` are still to be dealt with."""
 
     indexed: int
     pending: int
+    total: int
 
 
 async def waiting(tx: Transaction, *, limit: int) -> list[Waiting]:
@@ -275,13 +276,13 @@ async def unindexed(tx: Transaction, account_id: AccountId, mailbox_id: MailboxI
 async def count(tx: Transaction, account_id: AccountId | None = None) -> IndexCount:
     """How many mails the index knows and how many wait, of an account or of all."""
     numbers = []
-    for counted in (d, p):
+    for counted in (d, p, emails):
         query = select(func.count()).select_from(counted)
         if account_id is not None:
             query = query.where(counted.c.account_id == account_id)
         row = await tx.fetch_one(query)
         numbers.append(cast(int, row[0]) if row else 0)
-    return IndexCount(indexed=numbers[0], pending=numbers[1])
+    return IndexCount(indexed=numbers[0], pending=numbers[1], total=numbers[2])
 
 
 async def reindex(tx: Transaction, account_id: AccountId) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, tzinfo
-from enum import StrEnum
 from typing import assert_never, cast
 
 from sqlalchemy import ColumnElement, and_, case, false, func, literal, not_, or_, select, true, tuple_
@@ -27,6 +26,7 @@ from server.domain.search import (
     NameTerm,
     NoneOf,
     SearchField,
+    SearchOrder,
     SearchQuery,
     SizeTerm,
     TextTerm,
@@ -42,11 +42,6 @@ m = messages
 e = emails
 d = search_documents
 p = search_pending
-
-
-class SearchOrder(StrEnum):
-    NEWEST = "-received_at"
-    RELEVANCE = "relevance"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +124,11 @@ async def pending(tx: Transaction, account_id: AccountId, *, limit: int) -> list
     return [waiting_from_row(row) for row in await tx.fetch(query.order_by(p.c.email_id.desc()).limit(limit))]
 
 
-async def oldest_pending_us(tx: Transaction, account_id: AccountId) -> int | None:
-    """When the oldest mail came that the index does not know; None when it knows all."""
-    query = select(func.min(e.c.received_at)).join(p, p.c.email_id == e.c.id).where(p.c.account_id == account_id)
+async def oldest_pending_us(tx: Transaction, account_id: AccountId | None) -> int | None:
+    """When the oldest mail came, of an account or of all, that the index does not know; None when it knows all."""
+    query = select(func.min(e.c.received_at)).join(p, p.c.email_id == e.c.id)
+    if account_id is not None:
+        query = query.where(p.c.account_id == account_id)
     row = await tx.fetch_one(query)
     return None if row is None else cast("int | None", row[0])
 
