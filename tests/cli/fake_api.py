@@ -418,6 +418,16 @@ class FakeApi:
     def _mailboxes(self, _request: Request, _rest: list[str]) -> tuple[int, Any]:
         return 200, {"items": self.state.mailboxes, "next_cursor": None}
 
+    def _search(self, _request: Request, rest: list[str]) -> tuple[int, Any]:
+        if rest == ["status"]:
+            counts = {"indexed": 2, "pending": 1, "total": 3}
+            return 200, {"engine": "sqlite", "available": True, "indexed_through": TIME, **counts}
+        if rest == ["reindex"]:
+            return 202, {"pending": 3, "checked": 2, "wrong": 0, "damaged": False}
+        marks = {"subject": "<mark>x</mark>", "preview": None}
+        hits = [{"message": row, "highlights": marks} for row in self.state.messages]
+        return 200, {"items": hits, "next_cursor": None, "took_ms": 1, "indexed_through": TIME}
+
     def _messages(self, request: Request, rest: list[str]) -> tuple[int, Any]:
         if not rest:
             return 200, self._page(request, self.state.messages)

@@ -61,6 +61,8 @@ COMMANDS = (
     "queue list --history -o wide",
     "queue pause --all",
     "message list a@b.example --mailbox INBOX --tag x --seen --flagged --since 2h --until now --sort -date --reason x",
+    "mailbox search a@b.example words --relevance --reason x",
+    "mailbox reindex",
     "message deleted restore --account anna@example.com --all --reason x",
     "trace --from a@b.example --to c@d.example --subject x --ip 192.0.2.1 --since 2h --until now",
     "trace <m1@example.com>",

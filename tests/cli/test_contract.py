@@ -28,6 +28,7 @@ LISTS = (
     "alias list",
     "queue list",
     "mailbox list anna@example.com --reason x",
+    "mailbox search anna@example.com words --reason x",
     "message list anna@example.com --reason x",
     "message deleted list --account anna@example.com --reason x",
     "api-key list",

@@ -92,3 +92,20 @@ def test_restore_of_all_that_match_is_counted_first(mairust: Mairust, api: FakeA
     assert done.code == 0
     assert "Offer 2211" in done.err
     assert len([one for one in api.requests if one.path.endswith("/restore")]) == 2
+
+
+def test_search_shows_the_messages_it_finds(mairust: Mairust, api: FakeApi) -> None:
+    shown = mairust("mailbox", "search", "anna@example.com", "from:bob x", *WHY, "-o", "table")
+    assert shown.code == 0
+    assert shown.out.splitlines()[0].split()[:5] == ["ID", "AGE", "FLAGS", "FROM", "SUBJECT"]
+    assert api.requests[-1].query["q"] == "from:bob x"
+    found = json.loads(mairust("mailbox", "search", "anna@example.com", "x", *WHY, "--json").out)
+    assert found[0]["highlights"]["subject"] == "<mark>x</mark>"
+
+
+def test_the_index_is_asked_made_anew_and_checked(mairust: Mairust, api: FakeApi) -> None:
+    assert "indexed 2 of 3; 1 wait" in mairust("mailbox", "index", "-o", "table").out
+    assert "3 mails wait" in mairust("mailbox", "reindex", "--account", "anna@example.com", "-o", "table").out
+    assert api.requests[-1].body == {"account_id": "anna@example.com"}
+    assert "2 documents checked" in mairust("mailbox", "reindex", "--verify", "-o", "table").out
+    assert api.requests[-1].body == {"verify": True}
