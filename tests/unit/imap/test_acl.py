@@ -80,6 +80,7 @@ async def test_a_grant_never_crosses_tenants(team: ImapEdge) -> None:
 
 
 async def test_the_list_shows_what_may_be_looked_up(team: ImapEdge) -> None:
+    """The right `l` (RFC 4314 §2.1); MYRIGHTS and STATUS with LIST (RFC 8440 §3, RFC 5819)."""
     await _as_anna(team, b"SETACL Projects bert@example.org lr", b"SETACL Projects/Old bert@example.org r")
     client = await team.login("bert@example.org")
     names = [line for line in await client.ok(b'LIST "" *') if b"Other Users" in line]

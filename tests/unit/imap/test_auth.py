@@ -146,6 +146,7 @@ async def test_sessions_of_an_account_are_limited(tmp_path: Path) -> None:
 
 
 async def test_id_namespace_enable_logout(edge: ImapEdge) -> None:
+    """RFC 2971, RFC 2342 §5, RFC 5161 §3.1."""
     client = await edge.login()
     assert await client.ok(b'ID ("name" "x")') == [b'* ID ("name" "MaiRust")']
     assert await client.ok(b"NAMESPACE") == [b'* NAMESPACE (("" "/")) (("Other Users/" "/")) NIL']
