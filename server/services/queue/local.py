@@ -28,10 +28,12 @@ class Prepared:
     Attributes:
         refusals: One for each recipient, in order; None = `store` delivers to it.
         store: Stores the message for every recipient without a refusal; None when there is none.
+        sends_on: Whether storing it queues more: forwards, redirects, answers.
     """
 
     refusals: tuple[Reply | None, ...]
     store: Unit[None] | None
+    sends_on: bool = False
 
 
 class LocalDelivery(Protocol):
@@ -49,6 +51,7 @@ class LocalOutcome:
     attempts: list[Attempt]
     store: Unit[None] | None
     begun: Try
+    sends_on: bool = False
 
     def without_store(self, error: Exception) -> list[Attempt]:
         """The attempts after `store` failed: refusals stand, the others are deferred."""
@@ -71,4 +74,4 @@ class LocalCourier:
         begun = begin(self._clock)
         prepared = await self._delivery.prepare(claim.message, claim.recipients)
         attempts = [begun.attempt(refusal or _DELIVERED, from_remote=False) for refusal in prepared.refusals]
-        return LocalOutcome(attempts=attempts, store=prepared.store, begun=begun)
+        return LocalOutcome(attempts=attempts, store=prepared.store, begun=begun, sends_on=prepared.sends_on)

@@ -234,7 +234,7 @@ class QueueRunner:
                 log.exception("queue.delivery_error", error, queue_id=claim.message.id)
             await self._settle(claim, outcome.without_store(error))
         else:
-            self._wake_for(due_at)
+            self._wake_for(self._clock.now() if outcome.sends_on else due_at)
 
     async def _settle(self, claim: Claim, attempts: Sequence[Attempt]) -> None:
         """Store the attempts, however long the store refuses; the leases are renewed meanwhile."""

@@ -94,7 +94,8 @@ class LocalDeliverer:
             expire_after=timedelta(seconds=self._settings().queue.expire_after),
             plans=plans,
         )
-        return Prepared(refusals=tuple(refusals), store=partial(deliver_in, delivery=delivery))
+        store = partial(deliver_in, delivery=delivery)
+        return Prepared(refusals=tuple(refusals), store=store, sends_on=delivery.sends_on)
 
     async def _route(self, recipient: QueuedRecipient) -> Route:
         address = _parsed(recipient.recipient)
