@@ -34,6 +34,7 @@ from server.telemetry.log import get_logger
 log = get_logger("imap")
 
 PAGE_MESSAGES = 400
+FILTER_MESSAGES = 5000
 INLINE_PARSE_OCTETS = 256 * 1024
 """Larger messages are taken apart in a worker thread: their structure takes more than a slice."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -64,9 +65,7 @@ async def do_fetch(session: Session, command: Fetch) -> Result:
     items = _items(session, command)
     if wanted.changed_since is not None:
         since = wanted.changed_since
-        modseqs = selected.view.modseqs
-        index = selected.view.index
-        named = [pair for pair in named if (place := index(pair[1])) is not None and modseqs[place] > since]
+        named = await _changed(session, selected, named, since)
         if wanted.vanished:
             ranges = selected.resolve_uids(command.numbers)
             await send_vanished(session, selected, ranges, ModSeq(since))
@@ -87,6 +86,19 @@ async def do_fetch(session: Session, command: Fetch) -> Result:
     if fetch.damaged:
         return no("Some messages can't be read now", b"SERVERBUG")
     return ok("FETCH completed", GONE if fetch.missing else b"")
+
+
+async def _changed(
+    session: Session, selected: SelectedMailbox, named: Sequence[tuple[int, Uid]], since: int
+) -> list[tuple[int, Uid]]:
+    """Those of the messages that changed after `since`."""
+    found: list[tuple[int, Uid]] = []
+    for start in range(0, len(named), FILTER_MESSAGES):
+        page, places = selected.places(named[start : start + FILTER_MESSAGES])
+        modseqs = selected.view.modseqs
+        found += [pair for pair, place in zip(page, places, strict=True) if modseqs[place] > since]
+        await session.pace()
+    return found
 
 
 def _items(session: Session, command: Fetch) -> tuple[FetchItem, ...]:

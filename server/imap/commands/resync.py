@@ -15,7 +15,7 @@ from server.imap.session import Session
 from server.protocol.imap.select import Qresync
 from server.protocol.imap.sequence import contains, format_ranges, gaps, runs
 
-UIDS_A_LINE = 2000
+RANGES_A_LINE = 2000
 """Ranges in one VANISHED line."""
 
 
@@ -24,10 +24,7 @@ async def resynchronise(session: Session, selected: SelectedMailbox, known: Qres
     last = selected.view.mailbox.uidnext - 1
     ranges = [(1, last)] if known.known is None else known.known.resolve(last)
     since = ModSeq(known.modseq)
-    lost = ranges
-    if known.match is not None and since < selected.view.mailbox.purged_modseq:
-        lost = _above(ranges, _matched_below(selected, known))
-    await send_vanished(session, selected, lost, since)
+    await send_vanished(session, selected, ranges, since, known)
     view = selected.view
     # Right after SELECT the session numbers as the view does; a page of waiting may change the view, not the session.
     changed = [uid for uid, modseq in zip(view.uids, view.modseqs, strict=True) if modseq > since]
@@ -42,24 +39,34 @@ async def resynchronise(session: Session, selected: SelectedMailbox, known: Qres
 
 
 async def send_vanished(
-    session: Session, selected: SelectedMailbox, ranges: Sequence[tuple[int, int]], since: ModSeq
+    session: Session,
+    selected: SelectedMailbox,
+    ranges: Sequence[tuple[int, int]],
+    since: ModSeq,
+    known: Qresync | None = None,
 ) -> None:
-    """VANISHED (EARLIER) with those UIDs in the ranges that were expunged after `since`."""
+    """VANISHED (EARLIER) with those UIDs in the ranges that were expunged after `since`.
+
+    Args:
+        known: The client's match data may spare it the UIDs below, where expunged rows are purged.
+    """
     last = selected.view.mailbox.uidnext - 1
     ranges = [(first, min(end, last)) for first, end in ranges if first <= last]
-    if since < selected.view.mailbox.purged_modseq:
-        lost = gaps(ranges, selected.uids)
+    gone = await session.mailstore.vanished(selected.view, since)
+    if gone is None:
+        lost = gaps(_above(ranges, _matched_below(selected, known)), selected.uids)
     else:
-        gone = await session.mailstore.vanished(selected.view, since)
         lost = runs([uid for uid in gone if contains(ranges, uid) and selected.number(uid) is None])
-    for start in range(0, len(lost), UIDS_A_LINE):
-        session.send(b"* VANISHED (EARLIER) " + format_ranges(lost[start : start + UIDS_A_LINE]) + b"\r\n")
+    for start in range(0, len(lost), RANGES_A_LINE):
+        session.send(b"* VANISHED (EARLIER) " + format_ranges(lost[start : start + RANGES_A_LINE]) + b"\r\n")
         await session.pace()
 
 
-def _matched_below(selected: SelectedMailbox, known: Qresync) -> int:
+def _matched_below(selected: SelectedMailbox, known: Qresync | None) -> int:
     """The highest UID of the match data up to which nothing is missing (RFC 7162 §3.2.5.2)."""
     matched = 0
+    if known is None:
+        return matched
     for number, uid in known.pairs():
         if number > len(selected.uids) or selected.uids[number - 1] != uid:
             break

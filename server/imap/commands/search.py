@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from server.imap.progress import Progress
 from server.imap.selected import SelectedMailbox
@@ -18,6 +18,7 @@ from server.protocol.imap.search_keys import ModSeqKey, NumbersKey, SearchKey, l
 from server.services.mailstore.search import SearchScope
 
 _ALL = ResultOptions(frozenset({SearchReturn.ALL}))
+INLINE_NUMBERS = 5000
 UID_REQUIRED = bad("Message numbers are switched off", b"UIDREQUIRED")
 
 
@@ -37,10 +38,15 @@ async def do_search(session: Session, command: Search, tag: bytes) -> Result:
     modseq = modseq_told(session, selected, command.key, options, uids)
     numbers = uids if command.uid else [number for number, _ in found]
     if options is None:
-        session.send(format_search(b"SEARCH", numbers, modseq))
+        session.send(await in_worker(session, len(numbers), lambda: format_search(b"SEARCH", numbers, modseq)))
     elif options.names != {SearchReturn.SAVE}:
         session.send(format_esearch(b'TAG "%s"' % tag, numbers, options, uid=command.uid, modseq=modseq))
     return ok("SEARCH completed")
+
+
+async def in_worker(session: Session, count: int, write: Callable[[], bytes]) -> bytes:
+    """Write a response about so many messages: a long one not on the event loop."""
+    return write() if count <= INLINE_NUMBERS else await session.mailstore.worker.run(write)
 
 
 def scope_of(selected: SelectedMailbox) -> SearchScope:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.imap.commands.search import UID_REQUIRED, modseq_told, scope_of, uses_numbers
+from server.imap.commands.search import UID_REQUIRED, in_worker, modseq_told, scope_of, uses_numbers
 from server.imap.progress import Progress
 from server.imap.session import Result, Session, ok
 from server.protocol.imap.results import format_esearch, format_search
@@ -27,9 +27,10 @@ async def do_sort(session: Session, command: Sort, tag: bytes) -> Result:
     modseq = modseq_told(session, selected, command.key, options, uids)
     numbers = uids if command.uid else [number for number, _ in found]
     if options is None:
-        session.send(format_search(b"SORT", numbers, modseq))
+        session.send(await in_worker(session, len(numbers), lambda: format_search(b"SORT", numbers, modseq)))
     elif options.names != {SearchReturn.SAVE}:
-        session.send(format_esearch(b'TAG "%s"' % tag, numbers, options, uid=command.uid, modseq=modseq))
+        source = b'TAG "%s"' % tag
+        session.send(format_esearch(source, numbers, options, uid=command.uid, modseq=modseq))
     return ok("SORT completed")
 
 
@@ -39,7 +40,13 @@ async def do_thread(session: Session, command: Thread, tag: bytes) -> Result:
     if session.modes.uid_only and uses_numbers(command.key):
         return UID_REQUIRED
     scope = scope_of(selected)
-    threads = await session.mailstore.threads(scope, command.key, command.algorithm, Progress(session, tag).pace)
     numbers = {} if command.uid else {uid: number for number, uid in enumerate(scope.uids, 1)}
-    session.send(format_threads(threads, lambda uid: numbers.get(uid, uid)))
+    line = await session.mailstore.threads(
+        scope,
+        command.key,
+        command.algorithm,
+        Progress(session, tag).pace,
+        lambda threads: format_threads(threads, lambda uid: numbers.get(uid, uid)),
+    )
+    session.send(line)
     return ok("THREAD completed")

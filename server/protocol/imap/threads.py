@@ -6,13 +6,31 @@ from collections.abc import Callable, Sequence
 
 
 class ThreadNode:
-    """One message by UID, None for one that is not there, and what answers it."""
+    """One message by UID, None for one that is not there; without answers, unless a subclass has them."""
 
-    __slots__ = ("children", "uid")
+    __slots__ = ("uid",)
 
-    def __init__(self, uid: int | None, children: Sequence[ThreadNode] = ()) -> None:
+    def __init__(self, uid: int | None) -> None:
         self.uid = uid
-        self.children = list(children)
+
+    @property
+    def children(self) -> Sequence[ThreadNode]:
+        """What answers it."""
+        return ()
+
+
+class Branch(ThreadNode):
+    """A message with answers."""
+
+    __slots__ = ("_children",)
+
+    def __init__(self, uid: int | None, children: Sequence[ThreadNode]) -> None:
+        super().__init__(uid)
+        self._children = children
+
+    @property
+    def children(self) -> Sequence[ThreadNode]:
+        return self._children
 
 
 def format_threads(threads: Sequence[ThreadNode], number: Callable[[int], int]) -> bytes:

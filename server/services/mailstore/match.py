@@ -13,7 +13,8 @@ from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import date
-from typing import assert_never
+from functools import cached_property
+from typing import TypeVar, assert_never
 
 from server.protocol.imap.dates import MONTHS
 from server.protocol.imap.search_keys import (
@@ -43,6 +44,7 @@ from server.protocol.mime.terms import make_phrase, term_line
 from server.services.mailstore.sync import MailboxView
 from server.store.repositories.messages import SearchRow
 
+T = TypeVar("T")
 DAY_US = 86_400_000_000
 SECOND_US = 1_000_000
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
@@ -78,32 +80,60 @@ class Terms:
 
 
 class Slice:
-    """Some messages, by place in columns of equal length; `rows` and `texts` when those are known."""
+    """Some messages, by place in columns of equal length; `rows` and `texts` when those are known.
 
-    __slots__ = ("dates_us", "flags", "keywords", "modseqs", "numbers", "rows", "sizes", "texts", "uids")
+    Columns are taken from the view when first asked for: `settle` before the view may change.
+    """
 
-    def __init__(self, view: MailboxView, numbered: Sequence[tuple[int, int]]) -> None:
-        """Take over what the view has of these (number, UID); those that are gone are left out."""
-        places: list[int] = []
-        self.numbers: list[int] = []
-        self.uids: list[int] = []
-        uids = view.uids
+    def __init__(self, view: MailboxView, numbers: Sequence[int], uids: Sequence[int]) -> None:
+        """The messages with these numbers and UIDs, both ascending; those that are gone are left out."""
+        self._view = view
+        self._places: Sequence[int] | slice
         count = len(uids)
-        for number, uid in numbered:
-            place: int | None = number - 1
-            if number > count or uids[number - 1] != uid:
-                place = view.index(uid)
-            if place is not None:
-                places.append(place)
-                self.numbers.append(number)
-                self.uids.append(uid)
-        self.flags = [view.flags[place] for place in places]
-        self.keywords = [view.keywords[place] for place in places]
-        self.modseqs = [view.modseqs[place] for place in places]
-        self.sizes = [view.sizes[place] for place in places]
-        self.dates_us = [view.internal_dates_us[place] for place in places]
+        first = view.index(uids[0]) if count else None
+        # New messages only come to the end: where as many stand between the ends, all are there.
+        if first is not None and first + count <= len(view.uids) and view.uids[first + count - 1] == uids[-1]:
+            self._places = slice(first, first + count)
+            self.numbers, self.uids = numbers, uids
+        else:
+            found = [place for place, uid in enumerate(uids) if view.index(uid) is not None]
+            self.numbers = [numbers[place] for place in found]
+            self.uids = [uids[place] for place in found]
+            self._places = [place for uid in self.uids if (place := view.index(uid)) is not None]
         self.rows: Sequence[SearchRow | None] | None = None
         self.texts: Sequence[MessageText] | None = None
+
+    @cached_property
+    def flags(self) -> Sequence[int]:
+        return self._column(self._view.flags)
+
+    @cached_property
+    def keywords(self) -> Sequence[str]:
+        return self._column(self._view.keywords)
+
+    @cached_property
+    def modseqs(self) -> Sequence[int]:
+        return self._column(self._view.modseqs)
+
+    @cached_property
+    def sizes(self) -> Sequence[int]:
+        return self._column(self._view.sizes)
+
+    @cached_property
+    def dates_us(self) -> Sequence[int]:
+        return self._column(self._view.internal_dates_us)
+
+    def settle(self) -> None:
+        """Take all columns now."""
+        _ = (self.flags, self.keywords, self.modseqs, self.sizes, self.dates_us)
+
+    def _column(self, column: Sequence[T]) -> Sequence[T]:
+        return column[self._places] if isinstance(self._places, slice) else [column[place] for place in self._places]
+
+
+def slice_of(view: MailboxView, numbered: Sequence[tuple[int, int]]) -> Slice:
+    """The slice of messages given by (number, UID), ascending."""
+    return Slice(view, [number for number, _ in numbered], [uid for _, uid in numbered])
 
 
 Verdict = tuple[list[int], list[int]]

@@ -19,7 +19,7 @@ from server.domain.ports import Worker
 from server.protocol.imap.search_keys import BodyKey, HeaderKey, NumbersKey, SearchKey, leaves
 from server.protocol.mime.search import MessageText
 from server.protocol.mime.structure import parse_structure
-from server.services.mailstore.match import Candidates, Slice, Terms, TextKey, needs_row, resolve, split
+from server.services.mailstore.match import Candidates, Slice, Terms, TextKey, needs_row, resolve, slice_of, split
 from server.services.mailstore.sync import MailboxView
 from server.store.repositories.messages import SearchRow
 from server.telemetry.log import get_logger
@@ -96,9 +96,9 @@ class Searcher:
         parts = set(leaves(key))
         terms = await self._terms(scope, parts)
         progress = _Progress()
-        numbered = list(enumerate(tuple(scope.uids), 1))
-        for start in range(0, len(numbered), SLICE_MESSAGES):
-            messages = Slice(scope.view, numbered[start : start + SLICE_MESSAGES])
+        for start in range(0, len(scope.uids), SLICE_MESSAGES):
+            uids = scope.uids[start : start + SLICE_MESSAGES]
+            messages = Slice(scope.view, range(start + 1, start + len(uids) + 1), uids)
             progress.add(messages, *split(messages, key, terms))
             await pace()
         if progress.undecided and any(map(needs_row, parts)):
@@ -134,7 +134,8 @@ class Searcher:
     ) -> None:
         waiting, progress.undecided = progress.undecided, []
         for start in range(0, len(waiting), ROWS_PAGE):
-            messages = Slice(scope.view, waiting[start : start + ROWS_PAGE])
+            messages = slice_of(scope.view, waiting[start : start + ROWS_PAGE])
+            messages.settle()
             rows = await self._reader.search_rows(scope.view, messages.uids)
             messages.rows = [rows.get(uid) for uid in messages.uids]
             progress.add(messages, *split(messages, key, terms))
@@ -177,7 +178,8 @@ class Searcher:
         batch: Sequence[tuple[int, bytes]],
         wants_rows: bool,
     ) -> list[Numbered]:
-        messages = Slice(scope.view, [(numbers[uid], uid) for uid, _ in batch])
+        messages = slice_of(scope.view, [(numbers[uid], uid) for uid, _ in batch])
+        messages.settle()
         if wants_rows:
             rows = await self._reader.search_rows(scope.view, messages.uids)
             messages.rows = [rows.get(uid) for uid in messages.uids]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import cast
 
 from server.protocol.imap.envelope import EnvelopeField, first_address
 from server.protocol.imap.sort import SortCriterion, SortKey
@@ -16,7 +16,7 @@ from server.protocol.mime.encoded_words import decode_text
 from server.services.mailstore.match import Slice
 from server.store.repositories.message_order import SortRow
 
-SORT_CHUNK = 4000
+SORT_CHUNK = 25_000
 _FIELDS = {
     SortKey.FROM: EnvelopeField.FROM,
     SortKey.DISPLAYFROM: EnvelopeField.FROM,
@@ -26,67 +26,61 @@ _FIELDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Sortable:
-    """One message: number, UID, and its values in the order of the criteria."""
+class Sortables:
+    """Messages to sort, by column: numbers, UIDs, and a column of values for each criterion."""
 
-    number: int
-    uid: int
-    values: tuple[int | str, ...]
+    def __init__(self, criteria: Sequence[SortCriterion]) -> None:
+        self._criteria = criteria
+        self._numbered: list[tuple[int, int]] = []
+        self._columns: list[list[int | str]] = [[] for _ in criteria]
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether the view in memory is not enough."""
+        return any(criterion.key not in (SortKey.ARRIVAL, SortKey.SIZE) for criterion in self._criteria)
+
+    @property
+    def needs_envelopes(self) -> bool:
+        return any(criterion.key in _FIELDS for criterion in self._criteria)
+
+    def add(self, messages: Slice, rows: Sequence[SortRow]) -> None:
+        """Take the values of a page, in the order of numbers; a message whose row is gone is left out."""
+        places: Sequence[int] = range(len(messages.uids))
+        by_place: Sequence[SortRow] = rows
+        if self.needs_rows and len(rows) < len(messages.uids):
+            by_uid = {row.uid: row for row in rows}
+            places = [place for place in places if messages.uids[place] in by_uid]
+            by_place = [by_uid[messages.uids[place]] for place in places]
+        self._numbered += [(messages.numbers[place], messages.uids[place]) for place in places]
+        for column, criterion in zip(self._columns, self._criteria, strict=True):
+            match criterion.key:
+                case SortKey.ARRIVAL:
+                    column += [messages.dates_us[place] for place in places]
+                case SortKey.SIZE:
+                    column += [messages.sizes[place] for place in places]
+                case SortKey.DATE:
+                    column += [row.sent_us for row in by_place]
+                case SortKey.SUBJECT:
+                    column += [row.base_subject for row in by_place]
+                case _:
+                    column += [_address(row.envelope, criterion.key) for row in by_place]
+
+    def in_order(self) -> list[tuple[int, int]]:
+        """Number and UID, sorted by the criteria, the first one counting most."""
+        order = list(range(len(self._numbered)))
+        for column, criterion in zip(reversed(self._columns), reversed(self._criteria), strict=True):
+            order = _sorted(order, column, reverse=criterion.reverse)
+        return [self._numbered[place] for place in order]
 
 
-def needs_rows(criteria: Sequence[SortCriterion]) -> bool:
-    """Whether the view in memory is not enough."""
-    return any(criterion.key not in (SortKey.ARRIVAL, SortKey.SIZE) for criterion in criteria)
-
-
-def sortables(messages: Slice, rows: Sequence[SortRow], criteria: Sequence[SortCriterion]) -> list[Sortable]:
-    """The values of a page; a message whose row is gone is left out."""
-    by_uid = {row.uid: row for row in rows}
-    wanted = needs_rows(criteria)
-    found: list[Sortable] = []
-    for place, uid in enumerate(messages.uids):
-        row = by_uid.get(uid)
-        if wanted and row is None:
-            continue
-        values = tuple(_value(criterion.key, messages, place, row) for criterion in criteria)
-        found.append(Sortable(messages.numbers[place], uid, values))
-    return found
-
-
-def in_order(messages: Sequence[Sortable], criteria: Sequence[SortCriterion]) -> list[Sortable]:
-    """Sort by the criteria, the first one counting most; the messages come in the order of their numbers."""
-    ordered = list(messages)
-    for place in reversed(range(len(criteria))):
-        ordered = _sorted(ordered, _picked(place), reverse=criteria[place].reverse)
-    return ordered
-
-
-def _picked(place: int) -> Callable[[Sortable], int | str]:
-    return lambda message: message.values[place]
-
-
-def _sorted(messages: list[Sortable], key: Callable[[Sortable], int | str], *, reverse: bool) -> list[Sortable]:
-    # The values of one criterion are of one type: mypy can't know.
+def _sorted(order: list[int], column: list[int | str], *, reverse: bool) -> list[int]:
+    # The values of one column are of one type: mypy can't know.
+    key = cast("Callable[[int], int]", column.__getitem__)
     pieces = [
-        sorted(messages[start : start + SORT_CHUNK], key=key, reverse=reverse)
-        for start in range(0, len(messages), SORT_CHUNK)
+        sorted(order[start : start + SORT_CHUNK], key=key, reverse=reverse)
+        for start in range(0, len(order), SORT_CHUNK)
     ]
     return pieces[0] if len(pieces) == 1 else list(heapq.merge(*pieces, key=key, reverse=reverse))
-
-
-def _value(key: SortKey, messages: Slice, place: int, row: SortRow | None) -> int | str:
-    if key is SortKey.ARRIVAL:
-        return messages.dates_us[place]
-    if key is SortKey.SIZE:
-        return messages.sizes[place]
-    if row is None:
-        raise RuntimeError("this key needs the row")
-    if key is SortKey.DATE:
-        return row.sent_us
-    if key is SortKey.SUBJECT:
-        return row.base_subject
-    return _address(row.envelope, key)
 
 
 def _address(envelope: bytes, key: SortKey) -> str:

@@ -26,11 +26,11 @@ from server.services.mailstore.annotations import Annotations
 from server.services.mailstore.append import NewMessage, append_in
 from server.services.mailstore.copy_move import Copied, Expunged, copy_in, expunge_in, remove_in
 from server.services.mailstore.flags import FlagChange, FlagsStored, format_stored_keywords, store_flags_in
-from server.services.mailstore.match import Slice
+from server.services.mailstore.match import slice_of
 from server.services.mailstore.octets import MessageOctets
 from server.services.mailstore.quota import Quota, quota_in
 from server.services.mailstore.search import Searcher, SearchScope, TextIndex
-from server.services.mailstore.sort import Sortable, in_order, needs_rows, sortables
+from server.services.mailstore.sort import Sortables
 from server.services.mailstore.sync import Follower, MailboxView, OpenMailboxes
 from server.services.mailstore.thread import make_threads
 from server.store.database import Database
@@ -350,11 +350,16 @@ class MailStore:
             "mailstore.details", lambda tx: message_details.details(tx, view.account_id, view.mailbox_id, uids)
         )
 
-    async def vanished(self, view: MailboxView, since: ModSeq) -> list[int]:
-        """UIDs expunged after `since`, ascending; right only from the mailbox's `purged_modseq` on."""
-        return await self._database.read(
-            "mailstore.vanished", lambda tx: messages.vanished(tx, view.account_id, view.mailbox_id, since)
-        )
+    async def vanished(self, view: MailboxView, since: ModSeq) -> list[int] | None:
+        """UIDs expunged after `since`, ascending; None where such rows may have been purged (RFC 7162 §3.2.5.1)."""
+
+        async def unit(tx: Transaction) -> list[int] | None:
+            mailbox = await mailbox_rows.get(tx, view.account_id, view.mailbox_id)
+            if mailbox is None or since < mailbox.purged_modseq:
+                return None
+            return await messages.vanished(tx, view.account_id, view.mailbox_id, since)
+
+        return await self._database.read("mailstore.vanished", unit)
 
     async def rendered(self, view: MailboxView, uids: Sequence[int]) -> dict[int, tuple[bytes, bytes, bytes]]:
         """ENVELOPE, BODY and BODYSTRUCTURE by UID; ask for a page at a time."""
@@ -388,31 +393,47 @@ class MailStore:
         """As `search`, in the order of the criteria."""
         view = scope.view
         found = await self._searcher.search(scope, key, pace)
-        messages: list[Sortable] = []
+        sortables = Sortables(criteria)
         for start in range(0, len(found), ORDER_PAGE):
-            page = Slice(view, found[start : start + ORDER_PAGE])
+            page = slice_of(view, found[start : start + ORDER_PAGE])
+            page.settle()
             rows: Sequence[SortRow] = ()
-            if needs_rows(criteria):
-                rows = await self._sort_rows(view, page.uids)
-            messages += sortables(page, rows, criteria)
+            if sortables.needs_rows:
+                rows = await self._sort_rows(view, page.uids, envelopes=sortables.needs_envelopes)
+            sortables.add(page, rows)
             await pace()
-        ordered = await self.worker.run(lambda: in_order(messages, criteria))
-        return [(message.number, message.uid) for message in ordered]
+        return await self.worker.run(sortables.in_order)
 
     async def threads(
-        self, scope: SearchScope, key: SearchKey, algorithm: ThreadAlgorithm, pace: Callable[[], Awaitable[None]]
-    ) -> list[ThreadNode]:
-        """As `search`, in threads of UIDs."""
+        self,
+        scope: SearchScope,
+        key: SearchKey,
+        algorithm: ThreadAlgorithm,
+        pace: Callable[[], Awaitable[None]],
+        shape: Callable[[Sequence[ThreadNode]], T],
+    ) -> T:
+        """As `search`, in threads of UIDs.
+
+        Args:
+            shape: Makes the result of them, in a worker: so many nodes are not for the event loop.
+        """
         uids = [uid for _, uid in await self._searcher.search(scope, key, pace)]
         rows: list[ThreadRow] = []
         for start in range(0, len(uids), ORDER_PAGE):
             rows += await self._thread_rows(scope.view, uids[start : start + ORDER_PAGE])
             await pace()
-        return await self.worker.run(lambda: make_threads(algorithm, rows))
 
-    async def _sort_rows(self, view: MailboxView, uids: Sequence[int]) -> list[SortRow]:
+        def work() -> T:
+            shaped = shape(make_threads(algorithm, rows))
+            rows.clear()
+            return shaped
+
+        return await self.worker.run(work)
+
+    async def _sort_rows(self, view: MailboxView, uids: Sequence[int], *, envelopes: bool) -> list[SortRow]:
         return await self._database.read(
-            "mailstore.sort", lambda tx: message_order.sort_rows(tx, view.account_id, view.mailbox_id, uids)
+            "mailstore.sort",
+            lambda tx: message_order.sort_rows(tx, view.account_id, view.mailbox_id, uids, envelopes=envelopes),
         )
 
     async def _thread_rows(self, view: MailboxView, uids: Sequence[int]) -> list[ThreadRow]:

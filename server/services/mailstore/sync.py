@@ -12,6 +12,7 @@ import asyncio
 import sys
 from array import array
 from bisect import bisect_left
+from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -26,6 +27,10 @@ from server.store.repositories import mailboxes, messages
 from server.store.transaction import Row, Transaction
 
 REREAD_S = 60.0
+IDLE_MESSAGES = 300_000
+"""Messages of views kept without a session: 10 MiB."""
+VIEW_WEIGHT = 1000
+"""What a view costs beside its messages, as messages."""
 PAGE_ROWS = 2000
 """Rows taken at once: a few milliseconds of the loop on PostgreSQL."""
 SLICE_ROWS = 500
@@ -173,6 +178,16 @@ class MailboxView:
         self._followers.discard(follower)
 
     @property
+    def loaded(self) -> bool:
+        """Whether the messages were read once."""
+        return self._mailbox is not None
+
+    @property
+    def idle_size(self) -> int:
+        """What it weighs while nobody follows it: it does not change then."""
+        return len(self.uids) + VIEW_WEIGHT
+
+    @property
     def followed(self) -> bool:
         return bool(self._followers)
 
@@ -278,7 +293,11 @@ class MailboxView:
 
 
 class OpenMailboxes:
-    """The views in use, and one subscription for each account that has any."""
+    """The views in use, and one subscription for each account that has any.
+
+    Views that nobody uses any more are kept, the latest first, while they hold IDLE_MESSAGES in all: a client that
+    comes back, or goes from mailbox to mailbox, finds them loaded and reads only what changed.
+    """
 
     def __init__(self, database: Database, notifier: Notifier, clock: Clock) -> None:
         self._database = database
@@ -286,6 +305,8 @@ class OpenMailboxes:
         self._clock = clock
         self._views: dict[AccountId, dict[MailboxId, MailboxView]] = {}
         self._endings: dict[AccountId, Callable[[], None]] = {}
+        self._idle: OrderedDict[MailboxView, None] = OrderedDict()
+        self._idle_messages = 0
 
     async def open(self, account_id: AccountId, mailbox_id: MailboxId, follower: Follower) -> MailboxView:
         """Join, or load, the mailbox's view; `close` must follow. Raises NotFound."""
@@ -295,6 +316,8 @@ class OpenMailboxes:
         view = views.get(mailbox_id)
         if view is None:
             view = views[mailbox_id] = MailboxView(self._database, self._clock, account_id, mailbox_id)
+        if view in self._idle:
+            self._in_use(view)
         view.follow(follower)
         try:
             await view.refresh()
@@ -304,11 +327,27 @@ class OpenMailboxes:
         return view
 
     def close(self, view: MailboxView, follower: Follower) -> None:
-        """Leave a view; the last one to leave drops it."""
+        """Leave a view; one that nobody uses is kept for a while, unless its mailbox is gone."""
         view.unfollow(follower)
-        views = self._views.get(view.account_id, {})
-        if view.followed or views.get(view.mailbox_id) is not view:
+        if view.followed or self._views.get(view.account_id, {}).get(view.mailbox_id) is not view:
             return
+        if view.deleted or not view.loaded:
+            self._drop(view)
+            return
+        self._idle[view] = None
+        self._idle_messages += view.idle_size
+        while self._idle_messages > IDLE_MESSAGES:
+            oldest = next(iter(self._idle))
+            self._in_use(oldest)
+            self._drop(oldest)
+
+    def _in_use(self, view: MailboxView) -> None:
+        """Take a view out of the idle ones."""
+        del self._idle[view]
+        self._idle_messages -= view.idle_size
+
+    def _drop(self, view: MailboxView) -> None:
+        views = self._views[view.account_id]
         del views[view.mailbox_id]
         if not views:
             del self._views[view.account_id]

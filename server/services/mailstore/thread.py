@@ -10,38 +10,44 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from server.protocol.imap.sort import ThreadAlgorithm
-from server.protocol.imap.threads import ThreadNode
+from server.protocol.imap.threads import Branch, ThreadNode
 from server.protocol.mime.base_subject import is_reply
 from server.store.repositories.message_order import ThreadRow
 
 
-def make_threads(algorithm: ThreadAlgorithm, rows: Sequence[ThreadRow]) -> list[ThreadNode]:
+def make_threads(algorithm: ThreadAlgorithm, rows: Sequence[ThreadRow]) -> Sequence[ThreadNode]:
     """Threads of these messages (by UID), each node naming a UID; a node without one stands for a message not there."""
     if algorithm is ThreadAlgorithm.ORDEREDSUBJECT:
         return _by_subject(rows)
     return _Forest(rows).threads()
 
 
-def _by_subject(rows: Sequence[ThreadRow]) -> list[ThreadNode]:
+def _by_subject(rows: Sequence[ThreadRow]) -> Sequence[ThreadNode]:
     """ORDEREDSUBJECT: the oldest message of a subject, the others below it."""
     subjects: dict[str, list[ThreadRow]] = {}
     for row in sorted(rows, key=lambda row: row.sent_us):
         subjects.setdefault(row.base_subject, []).append(row)
-    return [ThreadNode(first.uid, [ThreadNode(row.uid) for row in later]) for first, *later in subjects.values()]
+    return [Branch(first.uid, [ThreadNode(row.uid) for row in later]) for first, *later in subjects.values()]
 
 
-class _Container:
+class _Container(ThreadNode):
     """A message, or one that others refer to; the RFC's "dummy" when `row` is None."""
 
-    __slots__ = ("children", "date", "parent", "row", "up")
+    __slots__ = ("date", "members", "parent", "row", "up")
 
     def __init__(self, row: ThreadRow | None) -> None:
+        super().__init__(None if row is None else row.uid)
         self.row = row
         self.parent: _Container | None = None
-        self.children: list[_Container] = []
+        # Most messages have no answer: what they don't need is not made for a mailbox's every message.
+        self.members: list[_Container] | None = None
         self.up: _Container = self
         """Towards the root of its tree."""
         self.date = 0 if row is None else row.sent_us
+
+    @property
+    def children(self) -> Sequence[_Container]:
+        return self.members or ()
 
     def root(self) -> _Container:
         found = self
@@ -55,7 +61,12 @@ class _Container:
         if child.parent is None and self.root() is not child:
             child.parent = self
             child.up = self
-            self.children.append(child)
+            self.append(child)
+
+    def append(self, *children: _Container) -> None:
+        if self.members is None:
+            self.members = []
+        self.members += children
 
 
 class _Forest:
@@ -81,14 +92,14 @@ class _Forest:
             for place in range(1, len(chain)):
                 chain[place - 1].adopt(chain[place])
 
-    def threads(self) -> list[ThreadNode]:
+    def threads(self) -> Sequence[ThreadNode]:
         roots = [container for container in self._all if container.parent is None]
         order = _parents_first(roots)
         roots = self._pruned(roots, order)
         roots = self._dated(roots)
         roots = self._merged(roots)
         roots = self._dated(roots)
-        return _nodes(roots)
+        return roots
 
     def _chain(self, row: ThreadRow, by_id: dict[str, _Container]) -> list[_Container]:
         chain: list[_Container] = []
@@ -104,11 +115,12 @@ class _Forest:
     def _pruned(roots: list[_Container], order: list[_Container]) -> list[_Container]:
         """Step 3: dummies without children go, those with children give them up, but for roots with several."""
         for container in reversed(order):
-            container.children = [
-                kept
-                for child in container.children
-                for kept in ((child,) if child.row is not None else tuple(child.children))
-            ]
+            if container.members is not None and any(child.row is None for child in container.members):
+                container.members = [
+                    kept
+                    for child in container.members
+                    for kept in ((child,) if child.row is not None else child.children)
+                ]
         kept_roots: list[_Container] = []
         for root in roots:
             if root.row is not None or len(root.children) > 1:
@@ -121,9 +133,10 @@ class _Forest:
     def _dated(roots: list[_Container]) -> list[_Container]:
         """Steps 4 and 6: siblings by date; a dummy has the date of its first child."""
         for container in reversed(_parents_first(roots)):
-            container.children.sort(key=_date)
-            if container.row is None and container.children:
-                container.date = container.children[0].date
+            if container.members:
+                container.members.sort(key=_date)
+                if container.row is None:
+                    container.date = container.members[0].date
         return sorted(roots, key=_date)
 
     @staticmethod
@@ -144,12 +157,12 @@ class _Forest:
                 continue
             gone.add(id(root))
             if other.row is None and root.row is None:
-                other.children += root.children
+                other.append(*root.children)
             elif other.row is None or (_is_reply(root) and not _is_reply(other)):
-                other.children.append(root)
+                other.append(root)
             else:
                 dummy = _Container(None)
-                dummy.children = [other, root]
+                dummy.append(other, root)
                 dummy.date = min(other.date, root.date)
                 table[subject] = dummy
                 replaced[id(other)] = dummy
@@ -189,11 +202,3 @@ def _parents_first(roots: Sequence[_Container]) -> list[_Container]:
     for container in order:
         order += container.children
     return order
-
-
-def _nodes(roots: Sequence[_Container]) -> list[ThreadNode]:
-    order = _parents_first(roots)
-    made = {id(container): ThreadNode(None if container.row is None else container.row.uid) for container in order}
-    for container in order:
-        made[id(container)].children.extend(made[id(child)] for child in container.children)
-    return [made[id(root)] for root in roots]

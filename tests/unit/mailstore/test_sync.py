@@ -79,7 +79,22 @@ async def test_sessions_share_one_view(room: Room) -> None:
     assert await room.open(first) is view
     room.store.close(view, first)
     room.store.close(view, second)
-    assert await room.open(first) is not view
+
+
+async def test_a_view_is_kept_for_who_comes_back(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What changed meanwhile is in it; the oldest go when too much is kept, and those whose mailbox is gone."""
+    await room.append(2)
+    watcher = Watcher()
+    view = await room.open(watcher)
+    room.store.close(view, watcher)
+    await room.append()
+    assert await room.open(watcher) is view
+    assert list(view.uids) == [1, 2, 3]
+    monkeypatch.setattr(sync, "IDLE_MESSAGES", sync.VIEW_WEIGHT + 2)
+    room.store.close(view, watcher)
+    fresh = await room.open(watcher)
+    assert fresh is not view
+    assert list(fresh.uids) == [1, 2, 3]
 
 
 async def test_a_change_wakes_and_refresh_tells(room: Room) -> None:
