@@ -131,6 +131,9 @@ def set_(
     subaddressing: Annotated[
         bool | None, typer.Option("--subaddressing/--no-subaddressing", help="anna+shop@ reaches anna@.")
     ] = None,
+    quota: Annotated[
+        str | None, typer.Option("--quota", metavar="SIZE", help="Storage of all its accounts; 0 = unlimited.")
+    ] = None,
 ) -> None:
     """Change settings of domains."""
     run = runtime(ctx)
@@ -140,6 +143,8 @@ def set_(
         "subaddressing": subaddressing,
     }
     fields: Json = {key: value for key, value in switches.items() if value is not None}
+    if quota is not None:
+        fields["quota_bytes"] = size(quota, "--quota")
     if catch_all is not None:
         fields["catch_all"] = None if catch_all == "none" else catch_all
     if max_message_size is not None:

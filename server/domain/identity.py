@@ -38,7 +38,10 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Domain:
-    """A mail domain. `catch_all` is an address or None; sizes in octets, None = the server's own limit."""
+    """A mail domain. `catch_all` is an address or None; sizes in octets, None = the server's own limit.
+
+    `quota_octets` is what its accounts may store together, 0 = unlimited.
+    """
 
     id: DomainId
     tenant_id: TenantId
@@ -49,6 +52,7 @@ class Domain:
     max_message_size: int | None
     require_tls_in: bool
     require_tls_out: bool
+    quota_octets: int = 0
     created_at: datetime
     updated_at: datetime
     revision: int

@@ -72,6 +72,7 @@ COMMANDS = (
     "account list --domain example.com --status active --query an",
     "alias add x@example.com --to y@example.com --internal-only --description z",
     "domain set example.com --catch-all none --max-message-size 1M --require-tls-in --require-tls-out --subaddressing",
+    "domain set example.com --quota 50G",
     "domain dns show example.com --format zone",
     "api-key add --name x --scopes read --expires 9d --network 192.0.2.0/24 --account anna@example.com",
     "api-key rotate website --grace 7d",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from server.domain import flags as bits
 from server.domain.errors import InvalidInput, NotFound, OverQuota
@@ -20,7 +20,7 @@ from server.services.mailstore.flags import KEYWORDS_MAX, FlagChange, FlagsStore
 from server.services.mailstore.quota import quota_in
 from server.store.database import Database
 from server.store.repositories import mailboxes, messages
-from server.store.schema import events
+from server.store.schema import accounts, domains, events
 from server.store.transaction import Transaction
 from tests.support.imap_edge import add_account
 
@@ -264,8 +264,9 @@ async def test_scattered_uids_are_read_in_one_scan(store: Database, account: Acc
     assert [state.uid for state in states] == odd
     rendered = await store.read("t", lambda tx: messages.rendered(tx, account, inbox.id, odd))
     assert list(rendered) == odd
-    texts = await store.read("t", lambda tx: messages.texts(tx, account, inbox.id, [1, 2]))
-    assert texts[2][1] == "x"
+    rows = await store.read("t", lambda tx: messages.search_rows(tx, account, inbox.id, [1, 2]))
+    assert rows[2].subject == "x"
+
     sources = await store.read("t", lambda tx: messages.sources(tx, account, inbox.id, [3]))
     assert sources[0].blob.inline == OCTETS
 
@@ -295,3 +296,25 @@ async def test_runs_of_uids_leave_out_what_lies_between(store: Database, account
     await store.write("t", lambda tx: expunge_in(tx, account_id=account, mailbox_id=inbox.id, uids=uids))
     left = await store.read("t", lambda tx: messages.states(tx, account, inbox.id, range(1, 99)))
     assert [state.uid for state in left] == [2, 3, 6]
+
+
+async def test_quota_of_the_domain_counts_all_its_accounts(store: Database, account: AccountId) -> None:
+    other = await add_account(store, "b@example.org")
+
+    async def fill(tx: Transaction) -> None:
+        row = await tx.fetch_one(select(accounts.c.domain_id).where(accounts.c.id == account))
+        assert row is not None
+        await tx.execute(update(accounts).where(accounts.c.id == other).values(domain_id=row[0]))
+        await tx.execute(update(domains).where(domains.c.id == row[0]).values(quota_octets=2 * len(OCTETS)))
+        await append_one(tx, account)
+        await append_one(tx, other)
+        for full in (account, other):
+            with pytest.raises(OverQuota):
+                await messages.charge(tx, full, 1)
+            await messages.charge(tx, full, 0)
+            quota = await quota_in(tx, full)
+            assert not quota.has_room(1)
+            assert quota.has_room(0)
+            assert quota.domain_used_octets == 2 * len(OCTETS)
+
+    await store.write("fill", fill)

@@ -89,6 +89,7 @@ class DomainOut(Output, frozen=True, kw_only=True):
     max_message_size: int | None
     require_tls_in: bool
     require_tls_out: bool
+    quota_bytes: int
     dkim: list[DkimKeyOut]
     created_at: str
     updated_at: str
@@ -108,6 +109,7 @@ class DomainOut(Output, frozen=True, kw_only=True):
             max_message_size=domain.max_message_size,
             require_tls_in=domain.require_tls_in,
             require_tls_out=domain.require_tls_out,
+            quota_bytes=domain.quota_octets,
             dkim=[DkimKeyOut.of(key) for key in view.keys],
             created_at=time_text(domain.created_at),
             updated_at=time_text(domain.updated_at),

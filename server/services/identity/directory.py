@@ -25,10 +25,11 @@ ENTRIES_MAX = 20_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DomainFacts:
-    """A domain of ours with the state of its tenant."""
+    """A domain of ours with the state of its tenant; `is_full` when its accounts together have used up its quota."""
 
     domain: Domain
     tenant_status: Status
+    is_full: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -55,8 +56,10 @@ class Entry:
     @property
     def over_quota(self) -> bool:
         """Whether the account has no room left; exact room is checked in the delivering transaction."""
-        account = self.account
-        return account is not None and 0 < account.quota_octets <= account.used_octets
+        account, domain = self.account, self.domain
+        if account is None:
+            return False
+        return 0 < account.quota_octets <= account.used_octets or (domain is not None and domain.is_full)
 
 
 class Directory:
@@ -135,7 +138,11 @@ async def _entry(tx: Transaction, address: Address) -> Entry:
     if domain is None or domain.status is Status.DELETED:
         return Entry(address=mapped, domain=None)
     tenant = await tenants.get(tx, domain.tenant_id)
-    facts = DomainFacts(domain=domain, tenant_status=tenant.status if tenant else Status.DELETED)
+    facts = DomainFacts(
+        domain=domain,
+        tenant_status=tenant.status if tenant else Status.DELETED,
+        is_full=0 < domain.quota_octets <= await domains.used_octets(tx, domain.id) if domain.quota_octets else False,
+    )
     owner = await accounts.address_owner(tx, mapped.key)
     if owner is None:
         return Entry(address=mapped, domain=facts)

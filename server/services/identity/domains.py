@@ -20,7 +20,7 @@ from server.domain.ids import DomainId, new_id
 from server.domain.paging import Page, PageRequest
 from server.domain.ports import Resolver, Worker
 from server.domain.scopes import require
-from server.services.identity.accounts import resolve_domain
+from server.services.identity.accounts import QUOTA_MAX, resolve_domain
 from server.services.identity.dns_records import DnsRecord, RecordState, checked, wanted_records
 from server.services.identity.names import address_of, domain_of
 from server.services.identity.writer import DirectoryWriter, Input, check_revision, given, stored
@@ -37,7 +37,8 @@ _TAKEN = "the domain is here already"
 
 
 class NewDomain(Input, frozen=True, kw_only=True):
-    """`catch_all` is an address or null; `max_message_size` null = the server's own limit."""
+    """`catch_all` is an address or null; `max_message_size` null = the server's own limit; `quota_bytes` is what the
+    domain's accounts may store together, 0 = no limit."""
 
     name: str
     catch_all: str | None = None
@@ -45,6 +46,7 @@ class NewDomain(Input, frozen=True, kw_only=True):
     max_message_size: int | None = None
     require_tls_in: bool = False
     require_tls_out: bool = False
+    quota_bytes: int = 0
 
 
 class DomainChange(Input, frozen=True, kw_only=True):
@@ -54,6 +56,7 @@ class DomainChange(Input, frozen=True, kw_only=True):
     max_message_size: int | UnsetType | None = UNSET
     require_tls_in: bool | UnsetType = UNSET
     require_tls_out: bool | UnsetType = UNSET
+    quota_bytes: int | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +112,7 @@ class DomainService:
         require(scope, "domains:write")
         name = domain_of(new.name, pointer="/name")
         _check_size(new.max_message_size)
+        _check_quota(new.quota_bytes)
         domain_id = DomainId(new_id())
         made = [
             (algorithm, new_id(), await self._worker.run(lambda a=algorithm: self._make_key(a)))  # type: ignore[misc]
@@ -155,6 +159,9 @@ class DomainService:
         values = given(change, names)
         if isinstance(change.max_message_size, int):
             _check_size(change.max_message_size)
+        if isinstance(change.quota_bytes, int):
+            _check_quota(change.quota_bytes)
+            values["quota_octets"] = change.quota_bytes
         if isinstance(change.catch_all, str):
             values["catch_all"] = address_of(change.catch_all, pointer="/catch_all").key
         if isinstance(change.status, Status):
@@ -166,7 +173,7 @@ class DomainService:
             _check_status(scope, domain, change.status)
             if isinstance(change.catch_all, str):
                 await _check_catch_all(tx, scope, domain, change.catch_all)
-            old: dict[str, object] = {name: getattr(domain, name) for name in names}
+            old: dict[str, object] = {name: getattr(domain, name) for name in (*names, "quota_octets")}
             changes = differences({**old, "status": domain.status.value}, values)
             if changes:
                 await domains.change(tx, scope.tenant_id, domain.id, stored(values))
@@ -258,6 +265,11 @@ def _check_size(octets: int | None) -> None:
         raise InvalidInput(f"from {SIZE_MIN} to {SIZE_MAX} octets", pointer="/max_message_size")
 
 
+def _check_quota(octets: int) -> None:
+    if not 0 <= octets <= QUOTA_MAX:
+        raise InvalidInput("the quota is out of range", pointer="/quota_bytes")
+
+
 def _check_status(scope: Scope, domain: Domain, wanted: Status | UnsetType) -> None:
     if isinstance(wanted, UnsetType) or wanted is domain.status:
         return
@@ -288,6 +300,7 @@ def _new(domain_id: DomainId, scope: Scope, name: str, new: NewDomain, now: date
         max_message_size=new.max_message_size,
         require_tls_in=new.require_tls_in,
         require_tls_out=new.require_tls_out,
+        quota_octets=new.quota_bytes,
         created_at=now,
         updated_at=now,
         revision=1,

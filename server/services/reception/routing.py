@@ -140,7 +140,7 @@ class Routing:
             return
         entry = await self._owned(entry, domain)
         if entry.account is not None:
-            self._account(entry.account, address, found, check_quota=check_quota)
+            self._account(entry.account, address, found, is_full=check_quota and entry.over_quota)
             return
         alias = entry.alias
         if alias is None or not alias.enabled:
@@ -156,10 +156,10 @@ class Routing:
             for target in alias.targets:
                 await self._expand(_parsed(target), found, deeper, authenticated=authenticated, check_quota=check_quota)
 
-    def _account(self, account: Account, address: Address, found: _Expansion, *, check_quota: bool) -> None:
+    def _account(self, account: Account, address: Address, found: _Expansion, *, is_full: bool) -> None:
         if account.status is not Status.ACTIVE:
             found.refusal = DISABLED
-        elif check_quota and 0 < account.quota_octets <= account.used_octets:
+        elif is_full:
             found.refusal = OVER_QUOTA
         elif found.count < TARGETS_MAX:
             target = LocalTarget(

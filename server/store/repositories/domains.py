@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import BigInteger, bindparam, delete, func, select, update
 
 from server.domain.identity import DkimKey, Domain, DomainAlias, Status
 from server.domain.ids import DomainId, TenantId
@@ -66,6 +66,7 @@ def domain_from_row(row: Row) -> Domain:
         max_message_size=number_or_none(row, "max_message_size"),
         require_tls_in=bool(number(row, "require_tls_in")),
         require_tls_out=bool(number(row, "require_tls_out")),
+        quota_octets=number(row, "quota_octets"),
         created_at=instant(row, "created_at"),
         updated_at=instant(row, "updated_at"),
         revision=number(row, "revision"),
@@ -113,7 +114,7 @@ async def insert(tx: Transaction, domain: Domain) -> None:
             "max_message_size": domain.max_message_size,
             "require_tls_in": int(domain.require_tls_in),
             "require_tls_out": int(domain.require_tls_out),
-            "quota_octets": 0,
+            "quota_octets": domain.quota_octets,
             "created_at": to_us(domain.created_at),
             "updated_at": to_us(domain.updated_at),
             "revision": domain.revision,
@@ -157,6 +158,13 @@ async def change(tx: Transaction, tenant_id: TenantId, domain_id: DomainId, valu
         .where(domains.c.id == domain_id, domains.c.tenant_id == tenant_id)
         .values(**values, revision=domains.c.revision + 1, updated_at=tx.now_us)
     )
+
+
+async def used_octets(tx: Transaction, domain_id: DomainId) -> int:
+    """What the domain's accounts store together."""
+    query = select(func.coalesce(func.sum(accounts.c.used_octets), 0).cast(BigInteger))
+    row = await tx.fetch_one(query.where(accounts.c.domain_id == domain_id))
+    return 0 if row is None else int(str(row[0]))
 
 
 async def in_use(tx: Transaction, tenant_id: TenantId, domain_id: DomainId) -> int:

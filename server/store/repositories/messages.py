@@ -11,14 +11,14 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
-from sqlalchemy import BigInteger, bindparam, func, or_, select, update
+from sqlalchemy import BigInteger, and_, bindparam, case, exists, func, or_, select, update
 
 from server.domain.errors import NotFound, OverQuota
 from server.domain.flags import DELETED
 from server.domain.ids import AccountId, BlobId, MailboxId, MessageId, ModSeq, TenantId, TraceId, Uid
 from server.domain.message import Blob, BlobPlace, Rendered
 from server.store.repositories.threads import Place
-from server.store.schema import accounts, blobs, emails, mailboxes, messages
+from server.store.schema import accounts, blobs, domains, emails, mailboxes, messages
 from server.store.statements import prepared, prepared_insert
 from server.store.times import to_us
 from server.store.transaction import Row, Transaction
@@ -28,14 +28,24 @@ m = messages
 e = emails
 
 _MORE = bindparam("b_more", type_=BigInteger)
+_peers = accounts.alias("peers")
+_domain_is_full = exists().where(
+    domains.c.id == accounts.c.domain_id,
+    domains.c.quota_octets > 0,
+    select(func.sum(_peers.c.used_octets)).where(_peers.c.domain_id == domains.c.id).scalar_subquery() + _MORE
+    > domains.c.quota_octets,
+)
+"""Whether the account's domain has no room for more; its accounts are summed up only where it has a quota."""
 _CHARGE = prepared(
     update(accounts)
     .where(
         accounts.c.id == bindparam("b_account"),
         or_(
             bindparam("b_unchecked", type_=BigInteger) == 1,
-            accounts.c.quota_octets == 0,
-            accounts.c.used_octets + _MORE <= accounts.c.quota_octets,
+            and_(
+                or_(accounts.c.quota_octets == 0, accounts.c.used_octets + _MORE <= accounts.c.quota_octets),
+                ~_domain_is_full,
+            ),
         ),
     )
     .values(modseq=accounts.c.modseq + 1, used_octets=accounts.c.used_octets + _MORE)
@@ -44,6 +54,20 @@ _CHARGE = prepared(
 )
 _ACCOUNT = prepared(
     select(accounts.c.quota_octets, accounts.c.used_octets).where(accounts.c.id == bindparam("b_account"))
+)
+_DOMAIN = prepared(
+    select(
+        domains.c.quota_octets,
+        case(
+            (
+                domains.c.quota_octets > 0,
+                select(func.sum(_peers.c.used_octets)).where(_peers.c.domain_id == domains.c.id).scalar_subquery(),
+            ),
+            else_=0,
+        ).cast(BigInteger),
+    )
+    .join(accounts, accounts.c.domain_id == domains.c.id)
+    .where(accounts.c.id == bindparam("b_account"))
 )
 _INSERT_EMAIL = prepared_insert(emails)
 _INSERT = prepared_insert(messages)
@@ -201,6 +225,12 @@ async def quota(tx: Transaction, account_id: AccountId) -> tuple[int, int]:
     if row is None:
         raise NotFound("no such account")
     return cast(int, row[0]), cast(int, row[1])
+
+
+async def domain_quota(tx: Transaction, account_id: AccountId) -> tuple[int, int]:
+    """The quota of the account's domain (0 = unlimited) and what its accounts use, in octets; 0 without a quota."""
+    row = await tx.fetch_one(_DOMAIN, {"b_account": account_id})
+    return (0, 0) if row is None else (cast(int, row[0]), cast(int, row[1]))
 
 
 async def insert_email(
