@@ -53,6 +53,7 @@ def inbox(daemon: DaemonProcess, address: str, mailbox: str = "INBOX") -> list[t
 
 def kill_when(daemon: DaemonProcess, done: int) -> None:
     """Kill the daemon once a running job has done so many messages; the job must not be over before."""
+    jobs: list[dict[str, object]] = []
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
         connection = UnixConnection(str(daemon.admin_socket))
@@ -64,7 +65,7 @@ def kill_when(daemon: DaemonProcess, done: int) -> None:
             assert jobs[0]["status"] in ("pending", "running"), "the import was over before the daemon was killed"
             return
         time.sleep(0.005)
-    raise AssertionError("the import does not go on")
+    raise AssertionError(f"the import does not go on: {jobs}\n{daemon.log_tail()}")
 
 
 def test_a_maildir_with_folders_comes_in_whole_and_only_once(daemon: DaemonProcess, tmp_path: Path) -> None:

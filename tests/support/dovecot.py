@@ -100,9 +100,19 @@ class Dovecot:
 
     def client(self, user: str) -> imaplib.IMAP4:
         """A connection, logged in."""
-        client = imaplib.IMAP4("127.0.0.1", self.port, timeout=20)
-        client.authenticate("PLAIN", lambda _: f"\0{user}\0{PASSWORD}".encode())
-        return client
+        deadline = time.monotonic() + START_S
+        while True:
+            client = imaplib.IMAP4("127.0.0.1", self.port, timeout=20)
+            try:
+                client.authenticate("PLAIN", lambda _: f"\0{user}\0{PASSWORD}".encode())
+            except imaplib.IMAP4.error:
+                # Its login process answers before the one that knows passwords.
+                client.shutdown()
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+            else:
+                return client
 
     def close(self) -> None:
         self._process.terminate()
@@ -111,9 +121,10 @@ class Dovecot:
     def _wait(self) -> None:
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
-            with contextlib.suppress(OSError, imaplib.IMAP4.error):
-                imaplib.IMAP4("127.0.0.1", self.port, timeout=5).shutdown()
-                return
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 5) as greeted:
+                greeted.settimeout(5)
+                if greeted.recv(100).startswith(b"* OK"):
+                    return
             if self._process.poll() is not None:
                 break
             time.sleep(0.05)

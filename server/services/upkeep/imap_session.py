@@ -38,8 +38,16 @@ class Server:
     password: str
 
 
+_PASSING = frozenset({b"UNAVAILABLE", b"INUSE", b"SERVERBUG", b"LIMIT"})
+"""Response codes of a NO that need not last (RFC 5530)."""
+
+
 class Refused(Exception):
     """The server answered NO or BAD; the text is its own."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.text or response.kind.decode("ascii", "replace"))
+        self.passing = response.code[:1] != () and response.code[0] in _PASSING
 
 
 class ImapSession:
@@ -74,7 +82,7 @@ class ImapSession:
             response = await self._next()
             if response.tag == tag:
                 if response.kind != b"OK":
-                    raise Refused(response.text or response.kind.decode())
+                    raise Refused(response)
                 yield response
                 return
             if response.kind == b"BYE":
@@ -91,7 +99,8 @@ class ImapSession:
             else:
                 await self._login(server)
         except Refused as error:
-            raise JobFailed(f"the other server refused the login: {error}") from error
+            words = f"the other server refused the login: {error}"
+            raise (JobTroubled(words) if error.passing else JobFailed(words)) from error
         await self.ask_capabilities()
 
     async def ask_capabilities(self) -> None:
@@ -145,9 +154,9 @@ class ImapSession:
         await self._write(plain_response(server.login, server.password) + b"\r\n")
         while (response := await self._next()).tag != tag:
             if response.kind == b"BYE":
-                raise Refused(response.text)
+                raise Refused(response)
         if response.kind != b"OK":
-            raise Refused(response.text or response.kind.decode())
+            raise Refused(response)
 
     async def _login(self, server: Server) -> None:
         words, literals = [b"LOGIN"], []
@@ -164,7 +173,7 @@ class ImapSession:
             if response.tag == b"+":
                 return
             if response.tag == tag:
-                raise Refused(response.text or response.kind.decode())
+                raise Refused(response)
             if response.kind == b"BYE":
                 raise JobTroubled(f"the other server closed the connection: {response.text}")
 
