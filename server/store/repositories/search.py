@@ -17,6 +17,7 @@ from sqlalchemy import (
     BigInteger,
     BindParameter,
     ColumnClause,
+    ColumnElement,
     Select,
     Text,
     bindparam,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    literal_column,
     select,
     table,
     text,
@@ -225,13 +227,9 @@ def matching(
     Args:
         phrase: At least one term.
     """
-    mark = _mark(account_id)
     if dialect is DialectName.SQLITE:
-        words = " ".join(f"{mark}{term}" for term in phrase.terms)
-        query = f'"{words}"{" *" if phrase.open_end else ""}'
-        if len(fields) < len(ANY_FIELD):
-            query = f"{{{' '.join(fields)}}} : {query}"
-        return select(index.c.rowid).where(index.c.search_index.op("MATCH")(literal(query)))
+        return _matched(literal(_fts_query(account_id, phrase, fields)))
+    mark = _mark(account_id)
     tsquery = " | ".join(f"({_tsquery(mark + _FIELD_LETTERS[field], phrase)})" for field in fields)
     found = terms.c.vector.op("@@")(sql_cast(sql_cast(literal(tsquery), Text), postgresql.TSQUERY))
     chosen = select(terms.c.number).where(found)
@@ -245,6 +243,17 @@ def matching(
     return chosen
 
 
+def _matched(query: ColumnElement[str]) -> Select[tuple[int]]:
+    return select(index.c.rowid).where(index.c.search_index.op("MATCH")(query))
+
+
+def _fts_query(account_id: AccountId, phrase: Phrase, fields: Sequence[SearchField]) -> str:
+    mark = _mark(account_id)
+    words = " ".join(f"{mark}{term}" for term in phrase.terms)
+    query = f'"{words}"{" *" if phrase.open_end else ""}'
+    return query if len(fields) == len(ANY_FIELD) else f"{{{' '.join(fields)}}} : {query}"
+
+
 def _tsquery(start: str, phrase: Phrase) -> str:
     words = [f"'{start}{term}'" for term in phrase.terms]
     if phrase.open_end:
@@ -256,15 +265,26 @@ async def uids_with(
     tx: Transaction, account_id: AccountId, mailbox_id: MailboxId, phrase: Phrase, fields: Sequence[SearchField]
 ) -> set[int]:
     """UIDs of a mailbox's indexed messages, expunged ones among them, that have the phrase in any of the fields."""
-    found = matching(tx.dialect, account_id, phrase, fields).subquery()
-    query = (
-        select(messages.c.uid)
-        .select_from(found)
-        .join(d, d.c.number == found.c[0])
-        .join(messages, messages.c.email_id == d.c.email_id)
-        .where(d.c.account_id == account_id, messages.c.mailbox_id == mailbox_id)
+    params: dict[str, object] = {"b_account": account_id, "b_mailbox": mailbox_id}
+    if tx.dialect is DialectName.SQLITE:
+        rows = await tx.fetch(_UIDS_MATCHED, {**params, "b_query": _fts_query(account_id, phrase, fields)})
+    else:
+        rows = await tx.fetch(_uids(matching(tx.dialect, account_id, phrase, fields)), params)
+    return {cast(int, row[0]) for row in rows}
+
+
+def _uids(found: Select[tuple[int]]) -> Select[tuple[int]]:
+    """UIDs of a mailbox's messages among documents.
+
+    The mailbox is an expression: the way leads from the words to the messages, never through the whole mailbox.
+    """
+    known = select(d.c.email_id).where(d.c.account_id == bindparam("b_account"), d.c.number.in_(found))
+    return select(messages.c.uid).where(
+        messages.c.email_id.in_(known), messages.c.mailbox_id.concat(literal_column("''")) == bindparam("b_mailbox")
     )
-    return {cast(int, row[0]) for row in await tx.fetch(query)}
+
+
+_UIDS_MATCHED = prepared(_uids(_matched(bindparam("b_query", type_=Text))))
 
 
 async def unindexed(tx: Transaction, account_id: AccountId, mailbox_id: MailboxId) -> set[int]:

@@ -184,8 +184,8 @@ class _Compiler:
 
     def text(self, term: TextTerm) -> ColumnElement[bool]:
         """Whether the mail has the phrase: the index says so, or who read it."""
-        found = matching(self._dialect, self._account_id, term.phrase, term.fields).subquery()
-        indexed = select(d.c.email_id).join(found, d.c.number == found.c[0]).where(d.c.account_id == self._account_id)
+        found = matching(self._dialect, self._account_id, term.phrase, term.fields)
+        indexed = select(d.c.email_id).where(d.c.account_id == self._account_id, d.c.number.in_(found))
         if not self._scanned.email_ids:
             return m.c.email_id.in_(indexed)
         known = and_(m.c.email_id.in_(indexed), m.c.email_id.not_in(self._scanned.email_ids))
