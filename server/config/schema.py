@@ -165,6 +165,9 @@ class Imap(Section, frozen=True, kw_only=True):
     max_per_account: Annotated[
         int, Key(kinds.integer(1, 1000), "Sessions per account and address", "int", reload=True)
     ] = 20
+    compress: Annotated[
+        bool, Key(kinds.boolean, "Offer COMPRESS=DEFLATE; within TLS it can betray what is sent", "bool", reload=True)
+    ] = False
 
 
 class Pop3(Section, frozen=True, kw_only=True):

@@ -7,6 +7,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+
+from server.domain.mailbox import Mailbox
 
 LOOKUP = "l"
 READ = "r"
@@ -28,6 +31,25 @@ ANYONE = "anyone"
 
 _OBSOLETE = {"c": "k", "d": "xte"}
 """RFC 4314 §2.1.1: which rights the letters of RFC 2086 stand for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """One line of an access control list. `name` is the grantee's address, or `anyone`."""
+
+    identifier: str
+    name: str
+    rights: str
+    mailbox: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedMailbox:
+    """A mailbox of another account and what the asker may do with it."""
+
+    owner: str
+    mailbox: Mailbox
+    rights: str
 
 
 def parse_rights(text: str) -> str:

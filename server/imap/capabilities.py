@@ -20,6 +20,8 @@ def capabilities(session: Session) -> bytes:
     """The capabilities of the session's present state, without the word CAPABILITY."""
     if session.state is not State.NOT_AUTHENTICATED:
         words = b" ".join((_ALWAYS, _LOGGED_IN, _SYNC, _ORDER, _STORE))
+        if session.settings.imap.compress and not session.connection.is_compressed:
+            words += b" COMPRESS=DEFLATE"
         return b"%s APPENDLIMIT=%d" % (words, session.settings.smtp.max_message_size)
     if session.is_secure:
         return _ALWAYS + b" " + _LOGINS

@@ -2,6 +2,7 @@
 
 - Reading stops while more than READ_HIGH octets wait to be parsed; it goes on when the parser needs more.
 - Writing waits when the client does not read; after WRITE_TIMEOUT_S the connection is aborted.
+- COMPRESS: octets are inflated only while less than READ_HIGH wait to be parsed.
 - STARTTLS: reading stops at once, anything that had come behind the command closes the connection (T04).
 """
 
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from typing import cast
 
 from server.domain.envelope import TlsInfo
+from server.imap.compression import Compression, CompressionError
 from server.protocol.imap.fragments import CHUNK_OCTETS, FragmentEvent, Fragmentizer, LineTooLong
 
 READ_HIGH = 64 * 1024
@@ -45,6 +47,7 @@ class ImapConnection(asyncio.Protocol):
         self._lost = False
         self._reading_paused = False
         self.lost_reason = ""
+        self._compression: Compression | None = None
 
     # Called by the event loop.
 
@@ -57,7 +60,11 @@ class ImapConnection(asyncio.Protocol):
         self._made(self)
 
     def data_received(self, data: bytes) -> None:
-        self._fragments.receive(data)
+        if self._compression is None:
+            self._fragments.receive(data)
+        else:
+            self._compression.receive(data)
+            self._inflate()
         if self._fragments.buffered_octets > READ_HIGH:
             self._pause_reading()
         self._readable.set()
@@ -137,7 +144,7 @@ class ImapConnection(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Queue octets; follow with `drain` before the next large piece."""
         if self._transport is not None and not self._lost:
-            self._transport.write(data)
+            self._transport.write(data if self._compression is None else self._compression.deflate(data))
 
     async def write_large(self, data: bytes) -> None:
         """Write in pieces, waiting for the client in between."""
@@ -161,6 +168,18 @@ class ImapConnection(asyncio.Protocol):
             raise ConnectionClosed from None
         if self._lost:
             raise ConnectionClosed
+
+    @property
+    def is_compressed(self) -> bool:
+        return self._compression is not None
+
+    def start_compression(self) -> None:
+        """Speak deflate in both directions from here on; octets that wait are compressed already (RFC 4978 §3)."""
+        waiting = self._fragments.take_buffered()
+        self._compression = Compression()
+        if waiting:
+            self._compression.receive(waiting)
+            self._inflate()
 
     def stop_reading_for_tls(self) -> bool:
         """Stop reading; False when the client sent anything behind its STARTTLS."""
@@ -230,8 +249,24 @@ class ImapConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def _inflate(self) -> None:
+        """Fill the parser's buffer from compressed octets, up to its mark."""
+        compression = self._compression
+        while compression is not None and compression.pending and self._fragments.buffered_octets <= READ_HIGH:
+            try:
+                self._fragments.receive(compression.inflate())
+            except CompressionError:
+                self.lost_reason = "malformed compressed data"
+                self.abort()
+                return
+
     async def _wait_readable(self, deadline: float) -> None:
         self._readable.clear()
+        if self._compression is not None and self._compression.pending and not self._lost:
+            before = self._fragments.buffered_octets
+            self._inflate()
+            if self._fragments.buffered_octets > before:
+                return
         if self._eof:
             raise ConnectionClosed
         if self._reading_paused and self._transport is not None:

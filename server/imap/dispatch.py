@@ -14,7 +14,7 @@ from server.imap.answers import INTERNAL_ERROR, answer_error
 from server.imap.commands.acl import do_on_acl, do_set_acl
 from server.imap.commands.auth import do_authenticate, do_login
 from server.imap.commands.fetch import do_fetch
-from server.imap.commands.greeting import do_capability, do_enable, do_id, do_logout, do_starttls
+from server.imap.commands.greeting import do_capability, do_compress, do_enable, do_id, do_logout, do_starttls
 from server.imap.commands.listing import do_list, do_lsub
 from server.imap.commands.mailboxes import do_create, do_delete, do_namespace, do_rename, do_status, do_subscribe
 from server.imap.commands.metadata import do_get_metadata, do_set_metadata
@@ -45,6 +45,7 @@ from server.protocol.imap.commands import (
     UidExpunge,
     Word,
 )
+from server.protocol.imap.compress import Compress
 from server.protocol.imap.create import Create
 from server.protocol.imap.listing import List
 from server.protocol.imap.metadata import GetMetadata, SetMetadata
@@ -67,7 +68,7 @@ LEGAL: dict[str, frozenset[State]] = {
     **dict.fromkeys(("STARTTLS", "LOGIN", "AUTHENTICATE"), _BEFORE),
     **dict.fromkeys(("SELECT", "EXAMINE", "CREATE", "DELETE", "RENAME", "SUBSCRIBE", "UNSUBSCRIBE"), _AFTER),
     **dict.fromkeys(("REPLACE", "UID REPLACE"), _OPEN),
-    **dict.fromkeys(("SETACL", "DELETEACL", "GETACL", "LISTRIGHTS", "MYRIGHTS"), _AFTER),
+    **dict.fromkeys(("COMPRESS", "SETACL", "DELETEACL", "GETACL", "LISTRIGHTS", "MYRIGHTS"), _AFTER),
     **dict.fromkeys(("GETQUOTA", "GETQUOTAROOT", "GETMETADATA", "SETMETADATA"), _AFTER),
     **dict.fromkeys(("LIST", "LSUB", "STATUS", "APPEND", "NAMESPACE", "ENABLE", "IDLE", "ESEARCH"), _AFTER),
     **dict.fromkeys(("CHECK", "CLOSE", "UNSELECT", "EXPUNGE", "FETCH", "STORE", "COPY", "MOVE", "SEARCH"), _OPEN),
@@ -157,6 +158,8 @@ async def _run(session: Session, tagged: Tagged) -> Result | None:
             return await do_set_acl(session, command)
         case OnAcl():
             return await do_on_acl(session, command)
+        case Compress():
+            return await do_compress(session, command, tagged.tag)
         case GetQuota():
             return await do_get_quota(session, command)
         case GetQuotaRoot():

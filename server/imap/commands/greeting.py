@@ -1,11 +1,12 @@
-"""Commands of any state, and STARTTLS (RFC 9051 §6.1, §6.2.1; RFC 2971, RFC 5161)."""
+"""Commands of any state, and STARTTLS (RFC 9051 §6.1, §6.2.1; RFC 2971, RFC 4978, RFC 5161)."""
 
 from __future__ import annotations
 
 from server.imap.capabilities import capabilities
 from server.imap.connection import ConnectionClosed
-from server.imap.session import Result, Session, State, bad, ok
+from server.imap.session import Result, Session, State, bad, no, ok
 from server.protocol.imap.commands import Enable
+from server.protocol.imap.compress import Compress
 from server.protocol.imap.format import format_status_line
 
 
@@ -36,6 +37,19 @@ def do_enable(session: Session, command: Enable) -> Result:
             enabled.append(name)
     session.send(b"* ENABLED" + b"".join(b" " + name for name in enabled) + b"\r\n")
     return ok("ENABLE completed")
+
+
+async def do_compress(session: Session, command: Compress, tag: bytes) -> Result | None:
+    """Compress from behind the tagged OK; None when it has been sent (RFC 4978 §3)."""
+    if command.algorithm != "DEFLATE" or not session.settings.imap.compress:
+        return no("Compression is not available", b"CANNOT")
+    if session.connection.is_compressed:
+        return no("Compression is active already", b"COMPRESSIONACTIVE")
+    await session.sync(expunge=True)
+    session.send(format_status_line(tag, b"OK", "Deflate from now on"))
+    await session.flush()
+    session.connection.start_compression()
+    return None
 
 
 async def do_starttls(session: Session, tag: bytes) -> Result | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from server.protocol.imap.acl import OnAcl, SetAcl
+from server.protocol.imap.compress import Compress
 from server.protocol.imap.create import Create
 from server.protocol.imap.fetch import ANY_CHANGE, FetchItem, FetchModifiers
 from server.protocol.imap.flags import FlagSet
@@ -156,6 +157,7 @@ Command = (
     | Enable
     | Create
     | GetQuota
+    | Compress
     | SetAcl
     | OnAcl
     | GetMetadata

@@ -30,6 +30,7 @@ from server.protocol.imap.commands import (
     UidExpunge,
     Word,
 )
+from server.protocol.imap.compress import parse_compress
 from server.protocol.imap.create import parse_create
 from server.protocol.imap.cursor import TAG, Cursor, ImapSyntaxError
 from server.protocol.imap.fetch import parse_fetch_items, parse_fetch_modifiers
@@ -282,6 +283,7 @@ _PARSERS: dict[str, Callable[[Cursor], Command]] = {
     "EXAMINE": _select(read_only=True),
     **{verb.value: partial(parse_on_acl, verb=verb) for verb in AclVerb},
     "SETACL": parse_set_acl,
+    "COMPRESS": parse_compress,
     "CREATE": parse_create,
     "GETMETADATA": parse_get_metadata,
     "SETMETADATA": parse_set_metadata,

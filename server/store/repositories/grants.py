@@ -7,14 +7,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 from sqlalchemy import bindparam, delete, or_, select
 
 from server.domain.ids import AccountId, MailboxId
-from server.domain.mailbox import Mailbox
-from server.domain.rights import ANYONE, ordered
+from server.domain.rights import ANYONE, Grant, SharedMailbox, ordered
 from server.store.repositories.mailboxes import mailbox_from_row
 from server.store.schema import accounts, mailbox_grants, mailboxes
 from server.store.statements import prepared, prepared_insert
@@ -73,25 +71,6 @@ _IN_TENANT = prepared(
         accounts.c.deleted_at.is_(None),
     )
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
-    """One line of an access control list. `name` is the grantee's address, or `anyone`."""
-
-    identifier: str
-    name: str
-    rights: str
-    mailbox: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SharedMailbox:
-    """A mailbox of another account and what the asker may do with it."""
-
-    owner: str
-    mailbox: Mailbox
-    rights: str
 
 
 async def put(tx: Transaction, account_id: AccountId, mailbox_id: MailboxId, identifier: str, rights: str) -> None:
