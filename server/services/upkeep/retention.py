@@ -24,7 +24,7 @@ from server.domain.ports import Clock
 from server.services.mailstore.copy_move import remove_in
 from server.store import leases
 from server.store.database import Database
-from server.store.repositories import upkeep
+from server.store.repositories import filters, upkeep
 from server.store.times import to_us
 from server.store.transaction import Transaction
 from server.telemetry.log import get_logger
@@ -100,6 +100,7 @@ class Retention:
         gone = {**aged, **{name: await self._repeat(name, step) for name, step in steps.items()}}
         day_ago = to_us(self._clock.now() - GRACE)
         await self._database.write("retention.short_lived", partial(upkeep.drop_short_lived, before_us=day_ago))
+        await self._database.write("retention.answers", filters.forget_past)
         now_us = to_us(self._clock.now())
         await self._mark_blobs(now_us)
         gone["blobs"] = await self._drop_blobs(day_ago)

@@ -325,6 +325,6 @@ async def remember(tx: Transaction, account_id: AccountId, keys: Sequence[tuple[
 
 
 async def forget_past(tx: Transaction) -> int:
-    """Drop what has run out; returns the rows dropped."""
+    """Drop answers and unique ids that have run out; returns the rows dropped."""
     gone = await tx.execute(delete(vacation_replies).where(vacation_replies.c.until <= tx.now_us))
     return gone + await tx.execute(delete(sieve_duplicates).where(sieve_duplicates.c.until <= tx.now_us))

@@ -282,7 +282,7 @@ async def test_words_after_the_answer_to_starttls_end_the_connection(rig: QueueR
 
 async def require_tls(rig: QueueRig) -> None:
     row = {"id": "d1", "tenant_id": TENANT, "name": "ours.test", "status": "active", "catch_all": None}
-    row |= {"subaddressing": 1, "max_message_size": None, "require_tls_in": 0, "require_tls_out": 1}
+    row |= {"subaddressing": 1, "max_message_size": None, "require_tls_in": 0, "require_tls_out": 1, "quota_octets": 0}
     row |= {"created_at": 1, "updated_at": 1, "revision": 1, "deleted_at": None}
     await rig.database.write("test.domain", lambda tx: tx.execute(domains.insert().values(row)))
 

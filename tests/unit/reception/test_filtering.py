@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
+from server.domain.identity import Forwarding
 from server.domain.ids import AccountId, BlobId
 from server.protocol.smtp.address import parse_address
 from server.services.filters.scripts import ScriptService
-from server.store.repositories import blobs
+from server.store.repositories import accounts, blobs
+from server.store.repositories.accounts import forward_text
 from server.store.repositories.filters import Place, put_script, refresh_tenant, tenant_of
 from server.store.transaction import Row, Transaction
 from tests.support.doors import MESSAGE, Doors
 
-ZONE = {"outside.example": {"TXT": ["v=spf1 ip4:192.0.2.7 -all"]}}
 TO_ANNA = MESSAGE + b"\r\nHello\r\n"
 
 
@@ -326,3 +327,60 @@ async def test_a_changed_script_is_run_at_the_next_delivery_and_a_removed_one_no
     entry = await doors.identity.directory.lookup(parse_address("anna@example.org"))
     assert entry.account is not None
     assert entry.account.filter_version == 0
+
+
+async def forward(doors: Doors, *targets: str, keep_copy: bool) -> None:
+    account_id = await account(doors)
+
+    async def unit(tx: Transaction) -> None:
+        tenant_id = await tenant_of(tx, account_id)
+        assert tenant_id is not None
+        stored = forward_text(Forwarding(targets=targets, keep_copy=keep_copy))
+        await accounts.change(tx, tenant_id, account_id, {"forward": stored})
+
+    await doors.identity.database.write("test", unit)
+    doors.identity.directory.invalidate()
+
+
+@pytest.mark.parametrize("keep_copy", [True, False])
+async def test_an_accounts_forward_goes_on_with_or_without_a_copy(doors: Doors, keep_copy: bool) -> None:
+    await forward(doors, "anna@elsewhere.example", keep_copy=keep_copy)
+    await doors.reception.receive(await doors.inbound())
+    assert [row["recipient"] for row in await doors.queued()] == ["anna@elsewhere.example"]
+    assert len(await doors.stored()) == int(keep_copy)
+
+
+async def test_junk_is_neither_forwarded_nor_answered(doors: Doors) -> None:
+    await forward(doors, "anna@elsewhere.example", keep_copy=False)
+    await script(doors, 'require "vacation"; vacation "I am away";')
+    octets = TO_ANNA.replace(b"carol@outside.example", b"x@wary.example")
+    await doors.reception.receive(await doors.inbound(octets, sender="x@wary.example"))
+    assert await doors.queued() == []
+    (row,) = await doors.stored()
+    assert row["name"] == "Junk"
+
+
+async def test_what_a_script_discards_is_not_forwarded(doors: Doors) -> None:
+    await forward(doors, "anna@elsewhere.example", keep_copy=False)
+    await script(doors, "discard;")
+    await doors.reception.receive(await doors.inbound())
+    assert await doors.queued() == []
+    assert await doors.stored() == []
+
+
+async def test_accounts_without_filters_ask_the_store_nothing_more(doors: Doors) -> None:
+    asked: list[str] = []
+    database = doors.identity.database
+    read = database.read
+
+    async def counted(name: str, unit: Any) -> Any:
+        asked.append(name)
+        return await read(name, unit)
+
+    database.read = counted  # type: ignore[method-assign]
+    try:
+        await doors.reception.receive(await doors.inbound())
+    finally:
+        database.read = read  # type: ignore[method-assign]
+    assert [name for name in asked if not name.startswith("directory.")] == []
+    assert len(await doors.stored()) == 1
