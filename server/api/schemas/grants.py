@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from server.api.schemas.common import Output
-from server.services.mailstore.sharing import Grant
+from server.domain.rights import Grant
 
 
 class GrantOut(Output, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from server.domain.mailbox import DELIMITER, Mailbox
 from server.domain.message import SpecialUse
-from server.domain.rights import ALL_RIGHTS, READ
+from server.domain.rights import ALL_RIGHTS, READ, SharedMailbox
 from server.domain.rights import shown as shown_rights
 from server.imap.commands.mailboxes import status_line
 from server.imap.commands.metadata import send_metadata
@@ -19,7 +19,7 @@ from server.imap.session import Result, Session, ok
 from server.protocol.imap.commands import Lsub
 from server.protocol.imap.format import format_mailbox
 from server.protocol.imap.listing import List, ListReturn, ListSelect, Pattern
-from server.services.mailstore.access import Place, SharedMailbox, shared_prefix
+from server.services.mailstore.access import Place, shared_prefix
 
 _USES = {
     SpecialUse.DRAFTS: b"\\Drafts",

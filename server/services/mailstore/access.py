@@ -18,13 +18,11 @@ from server.domain.errors import Forbidden, InvalidInput, NotFound
 from server.domain.identity import Principal
 from server.domain.ids import AccountId
 from server.domain.mailbox import DELIMITER, Mailbox
-from server.domain.rights import ALL_RIGHTS, ANYONE, DELETE_MESSAGES, LOOKUP, SEEN, WRITE
+from server.domain.rights import ALL_RIGHTS, ANYONE, DELETE_MESSAGES, LOOKUP, SEEN, WRITE, Grant, SharedMailbox
 from server.protocol.smtp.address import parse_address
 from server.services.mailstore import mailboxes as boxes
 from server.store.database import Database
 from server.store.repositories import grants
-from server.store.repositories.grants import Grant
-from server.store.repositories.grants import SharedMailbox as SharedMailbox
 from server.store.transaction import Transaction
 
 OTHERS = boxes.RESERVED

@@ -14,10 +14,10 @@ from server.domain.errors import Conflict, Forbidden, InvalidInput, NotFound
 from server.domain.ids import AccountId, MailboxId, ModSeq, Uid, new_id
 from server.domain.mailbox import DELIMITER, Mailbox
 from server.domain.message import SpecialUse
+from server.domain.rights import Grant
 from server.services.mailstore.copy_move import copy_in, expunge_states
 from server.store import counters
 from server.store.repositories import grants, mailboxes, messages, metadata
-from server.store.repositories.grants import Grant
 from server.store.transaction import Transaction
 
 NAME_OCTETS_MAX = 255

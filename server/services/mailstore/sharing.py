@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from server.domain.errors import InvalidInput, NotFound
 from server.domain.identity import Account, Scope
-from server.domain.rights import ANYONE, parse_rights
+from server.domain.rights import ANYONE, Grant, parse_rights
 from server.domain.scopes import require
 from server.services.identity.accounts import check_reset, resolve
 from server.services.identity.writer import Input
@@ -18,7 +18,6 @@ from server.services.trace.record import Target, record_change
 from server.store.database import Database
 from server.store.repositories import grants
 from server.store.repositories.audit import Change
-from server.store.repositories.grants import Grant
 from server.store.transaction import Transaction
 
 
