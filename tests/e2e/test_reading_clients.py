@@ -5,7 +5,6 @@ from __future__ import annotations
 import imaplib
 import mailbox
 import re
-import shutil
 import socket
 import ssl
 from collections.abc import Callable
@@ -80,50 +79,6 @@ def test_mutt_sends_and_a_second_mutt_reads(office: DaemonProcess, person: Perso
     with mailbox_of(office, reader) as client:
         client.select("INBOX")
         assert client.search(None, "SEEN")[1] == [b"1"]
-
-
-@needs("mbsync")
-@pytest.mark.timeout(60)
-def test_mbsync_keeps_500_messages_in_step_both_ways(office: DaemonProcess, person: Person, tmp_path: Path) -> None:
-    """Push, pull, changes on both sides, and a last run that has nothing to do."""
-    owner = person()
-    here, there = tmp_path / "here", tmp_path / "there"
-    originals = {compose("x@example.org", owner, lines=3) for _ in range(500)}
-    _fill(here / "Archive", originals)
-    for side in (here, there):
-        (side / "state").mkdir(parents=True, exist_ok=True)
-        _mbsyncrc(office, side, owner)
-    sync = lambda side: run(("mbsync", "-c", side / "mbsyncrc", "office"), tmp_path, timeout_s=40)  # noqa: E731
-
-    sync(here)
-    assert {_crlf(octets) for octets in read_mailbox(office, owner, "Archive")} == originals
-    sync(there)
-    assert {_crlf(octets) for octets in _files(there / "Archive").values()} == originals
-
-    # Flags and deletions on both sides at once: one letter each, by the end of its name.
-    paths = {_crlf(octets): path for path, octets in _files(there / "Archive").items()}
-    flagged, deleted, *others = sorted(originals)
-    _reflag(paths[flagged], "F")
-    _reflag(paths[deleted], "T")
-    with mailbox_of(office, owner) as client:
-        client.select("Archive")
-        answered, gone = (_number(client, octets) for octets in others[:2])
-        client.store(answered, "+FLAGS", "(\\Answered \\Seen)")
-        client.store(gone, "+FLAGS", "(\\Deleted)")
-        client.expunge()
-    sync(there)
-    sync(here)
-    left = originals - {deleted, others[1]}
-    for side in (here, there):
-        files = {_crlf(octets): path.name.rpartition(",")[2] for path, octets in _files(side / "Archive").items()}
-        assert set(files) == left
-        assert {octets: flags for octets, flags in files.items() if flags} == {flagged: "F", others[0]: "RS"}
-    with mailbox_of(office, owner) as client:
-        _, count = client.select("Archive")
-        assert count == [b"498"]
-        assert client.search(None, "FLAGGED")[1] == [_number(client, flagged).encode()]
-    quiet = run(("mbsync", "-V", "-c", there / "mbsyncrc", "office"), tmp_path, timeout_s=40).stdout
-    assert not re.search(rb"[+*#][1-9]", quiet.rpartition(b"C: ")[2]), quiet[-800:]
 
 
 def test_imaplib_appends_flags_moves_copies_and_expunges(office: DaemonProcess, person: Person) -> None:
@@ -210,49 +165,6 @@ def _muttrc(office: DaemonProcess, home: Path, address: str) -> Path:
 
 def _body(octets: bytes) -> bytes:
     return octets.partition(b"\r\n\r\n")[2]
-
-
-# mbsync
-
-
-def _mbsyncrc(office: DaemonProcess, side: Path, owner: str) -> None:
-    (side / "mbsyncrc").write_text(
-        f'IMAPAccount office\nHost localhost\nPort {office.ports.imaps}\nUser {owner}\nPass "{PASSWORD}"\n'
-        f"SSLType IMAPS\nCertificateFile {trust_file(office)}\nSystemCertificates no\n\n"
-        f"IMAPStore far\nAccount office\n\n"
-        f"MaildirStore near\nPath {side}/\nInbox {side}/INBOX\nSubFolders Verbatim\n\n"
-        f"Channel office\nFar :far:\nNear :near:\nPatterns Archive\nCreate Both\nExpunge Both\nSync All\n"
-        f"SyncState {side}/state/\n"
-    )
-
-
-def _fill(folder: Path, letters: set[bytes]) -> None:
-    for name in ("cur", "new", "tmp"):
-        (folder / name).mkdir(parents=True)
-    for number, octets in enumerate(sorted(letters)):
-        (folder / "cur" / f"{number}.desk:2,").write_bytes(octets.replace(b"\r\n", b"\n"))
-
-
-def _files(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for name in ("cur", "new") for path in (folder / name).iterdir()}
-
-
-def _crlf(octets: bytes) -> bytes:
-    """As on the wire, and without the line by which mbsync knows its own copies."""
-    return re.sub(rb"^X-TUID: [^\r\n]*\r\n", b"", octets.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"), flags=re.M)
-
-
-def _reflag(path: Path, flags: str) -> None:
-    base = path.name.partition(":")[0]
-    shutil.move(path, path.parent.parent / "cur" / f"{base}:2,{flags}")
-
-
-def _number(client: imaplib.IMAP4, octets: bytes) -> str:
-    """The message's number in the selected mailbox, found by its Message-ID."""
-    wanted = re.search(rb"Message-ID: (<[^>]+>)", octets)
-    assert wanted is not None
-    _, found = client.search(None, "HEADER", "Message-ID", wanted[1].decode())
-    return str(found[0].decode())
 
 
 # IMAP on a bare socket
