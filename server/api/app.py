@@ -29,7 +29,7 @@ from server.api.controllers.events import EventController
 from server.api.controllers.filters import FilterController, SieveController, SieveToolController
 from server.api.controllers.grants import GrantController
 from server.api.controllers.health import HealthController, MetricsController
-from server.api.controllers.jobs import ImportController, JobController
+from server.api.controllers.jobs import ExportController, ImportController, JobController
 from server.api.controllers.mailboxes import MailboxController
 from server.api.controllers.messages import DeletedMessageController, MessageController, ThreadController
 from server.api.controllers.queue import QueueController
@@ -40,6 +40,7 @@ from server.api.controllers.system import SystemController
 from server.api.controllers.tags import CategoryController, TagController
 from server.api.controllers.tenants import OwnTenantController, TenantController
 from server.api.controllers.trace import TraceController
+from server.api.controllers.usage import UsageController
 from server.api.gateway import Gateway
 from server.api.guards import authorise
 from server.api.idempotency import Repeats
@@ -70,6 +71,7 @@ CONTROLLERS: tuple[ControllerRouterHandler, ...] = (
     FilterController,
     SieveController,
     SieveToolController,
+    UsageController,
     MailboxController,
     MessageController,
     DeletedMessageController,
@@ -84,6 +86,7 @@ CONTROLLERS: tuple[ControllerRouterHandler, ...] = (
     SubmissionController,
     JobController,
     ImportController,
+    ExportController,
     SettingsController,
     DoctorController,
     SystemController,
@@ -109,6 +112,7 @@ DEPENDENCIES: dict[str, Callable[[ApiServices], object]] = {
     "grants": lambda s: s.grants,
     "bans": lambda s: s.bans,
     "connections": lambda s: s.connections,
+    "usage": lambda s: s.usage,
     "mail": lambda s: s.mail.reader,
     "mail_actions": lambda s: s.mail.actor,
     "deleted": lambda s: s.mail.deleted,
@@ -123,6 +127,7 @@ DEPENDENCIES: dict[str, Callable[[ApiServices], object]] = {
     "doctor": lambda s: s.doctor,
     "jobs": lambda s: s.jobs,
     "uploads": lambda s: s.uploads,
+    "exports": lambda s: s.exports,
     "server_status": lambda s: s.status,
 }
 """What a handler may ask for by name; `caller` is made anew for each request."""

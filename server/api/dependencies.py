@@ -28,8 +28,10 @@ from server.services.queue.submissions import SubmissionQueries
 from server.services.submission.send import SendService
 from server.services.trace.query import TraceService
 from server.services.upkeep.doctor import Doctor
+from server.services.upkeep.exporting import ExportService
 from server.services.upkeep.index_admin import IndexService
 from server.services.upkeep.jobs import JobService
+from server.services.upkeep.quotas import UsageService
 from server.services.upkeep.status import StatusService
 from server.services.upkeep.uploads import UploadService
 
@@ -47,6 +49,7 @@ Grants = NamedDependency[GrantService]
 BanList = NamedDependency[Bans]
 LiveConnections = NamedDependency[Connections]
 ServerStatus = NamedDependency[StatusService]
+Usage = NamedDependency[UsageService]
 MailReading = NamedDependency[MailReader]
 MailActions = NamedDependency[MailActor]
 DeletedMail = NamedDependency[Undelete]
@@ -59,6 +62,7 @@ Traces = NamedDependency[TraceService]
 Sending = NamedDependency[SendService]
 Submissions = NamedDependency[SubmissionQueries]
 Jobs = NamedDependency[JobService]
+Exports = NamedDependency[ExportService]
 Uploads = NamedDependency[UploadService]
 Physician = NamedDependency[Doctor]
 Validate = NamedDependency[ValidateSettings]

@@ -28,8 +28,10 @@ from server.services.queue.submissions import SubmissionQueries
 from server.services.submission.send import SendService
 from server.services.trace.query import TraceService
 from server.services.upkeep.doctor import Doctor
+from server.services.upkeep.exporting import ExportService
 from server.services.upkeep.index_admin import IndexService
 from server.services.upkeep.jobs import JobService
+from server.services.upkeep.quotas import UsageService
 from server.services.upkeep.status import StatusService
 from server.services.upkeep.uploads import UploadService
 
@@ -90,6 +92,7 @@ class ApiServices:
     bans: Bans
     connections: Connections
     status: StatusService
+    usage: UsageService
     mail: MailServices
     searching: SearchService
     search_index: IndexService
@@ -101,6 +104,7 @@ class ApiServices:
     doctor: Doctor
     jobs: JobService
     uploads: UploadService
+    exports: ExportService
     validate_settings: ValidateSettings
     reload_settings: ReloadSettings
     cursor_key: bytes

@@ -68,6 +68,7 @@ def _services(appliance: Appliance, host: Host) -> list[Service]:
         services.append(queue_service(appliance.mail.runner))
     if "jobs" in roles:
         services.append(Service(name="retention", run=appliance.mail.retention.run))
+        services.append(Service(name="quota warnings", run=appliance.mail.quota_warnings.run))
         services.append(Service(name="search index", run=appliance.mail.indexer.run))
         services.append(job_service(appliance.jobs))
     if settings.database.type == "sqlite":

@@ -29,6 +29,7 @@ from server.services.submission.send import SendService
 from server.services.trace.query import TraceService
 from server.services.upkeep.doctor import Doctor
 from server.services.upkeep.index_admin import IndexService
+from server.services.upkeep.quotas import UsageService
 from server.services.upkeep.status import Certificate, Listener, StatusService
 from server.telemetry.log import get_logger
 
@@ -113,6 +114,7 @@ class _Http:
                 certificate=self._certificate,
                 draining=lambda: self._draining,
             ),
+            usage=UsageService(database, clock),
             mail=make_mail_services(
                 database=database,
                 blobs=adapters.blobs,
@@ -143,6 +145,7 @@ class _Http:
             queue=appliance.mail.queue_admin,
             jobs=appliance.jobs.jobs,
             uploads=appliance.jobs.uploads,
+            exports=appliance.jobs.exports,
             submissions=SubmissionQueries(database),
             sender=SendService(
                 submissions=appliance.mail.submission,

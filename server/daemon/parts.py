@@ -63,6 +63,7 @@ from server.services.submission.sign import Signer
 from server.services.submission.submit import SubmissionService
 from server.services.trace.refusals import RefusalLog
 from server.services.upkeep.index import Indexer
+from server.services.upkeep.quotas import QuotaWarnings
 from server.services.upkeep.retention import Retention
 from server.store.database import Database
 
@@ -123,6 +124,7 @@ class Mail:
     queue_admin: QueueAdmin
     mailstore: MailStore
     retention: Retention
+    quota_warnings: QuotaWarnings
     indexer: Indexer
 
 
@@ -288,6 +290,7 @@ def make_mail(live: Live, adapters: Adapters, identity: Identity, host: Host) ->
             worker=worker,
             index=StoredTextIndex(database, indexer.damaged),
         ),
+        quota_warnings=QuotaWarnings(database=database, blobs=blobs, clock=clock, settings=live),
         retention=Retention(database=database, files=blobs, clock=clock, settings=live, owner=live().server.hostname),
         indexer=indexer,
     )

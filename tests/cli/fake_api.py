@@ -415,6 +415,10 @@ class FakeApi:
             return (200, {}) if any(row["id"] == rest[0] for row in self.state.queue) else _missing()
         return self._collection(request, rest, self.state.queue, "id")
 
+    def _usage(self, _request: Request, _rest: list[str]) -> tuple[int, Any]:
+        domain = {"name": "example.com", "accounts": 1, "used_bytes": 1 << 30, "quota_bytes": 0}
+        return 200, {"accounts": 1, "domains": 1, "messages": 9, "storage_bytes": 1 << 30, "by_domain": [domain]}
+
     def _mailboxes(self, _request: Request, _rest: list[str]) -> tuple[int, Any]:
         return 200, {"items": self.state.mailboxes, "next_cursor": None}
 

@@ -60,6 +60,8 @@ COMMANDS = (
     "queue hold --from a@b.example --to c@d.example --domain d.example --status held --reason x --older 2h --tries 3",
     "queue list --history -o wide",
     "queue pause --all",
+    "quota report --domain example.com --above 10",
+    "quota report --domains",
     "message list a@b.example --mailbox INBOX --tag x --seen --flagged --since 2h --until now --sort -date --reason x",
     "mailbox search a@b.example words --relevance --reason x",
     "mailbox reindex",

@@ -45,9 +45,11 @@ from server.services.submission.submit import SubmissionService
 from server.services.trace.query import TraceService
 from server.services.trace.refusals import RefusalLog
 from server.services.upkeep.doctor import Doctor
+from server.services.upkeep.exporting import ExportService
 from server.services.upkeep.index import Indexer
 from server.services.upkeep.index_admin import IndexService
 from server.services.upkeep.jobs import Holder, JobService
+from server.services.upkeep.quotas import UsageService
 from server.services.upkeep.status import Listener, StatusService
 from server.services.upkeep.uploads import UploadService
 from server.store.database import Database
@@ -296,6 +298,7 @@ async def open_api(
                 certificate=lambda: None,
                 draining=lambda: api.draining,
             ),
+            usage=UsageService(database, clock),
             mail=make_mail_services(
                 database=database,
                 blobs=space,
@@ -346,6 +349,13 @@ async def open_api(
                 worker=identity.worker,
                 clock=clock,
                 settings=lambda: live[0],
+                holder=Holder("mail.example.com"),
+            ),
+            exports=ExportService(
+                database=database,
+                blobs=space,
+                worker=identity.worker,
+                hostname=lambda: "mail.example.com",
                 holder=Holder("mail.example.com"),
             ),
             validate_settings=_validate,

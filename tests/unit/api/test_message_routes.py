@@ -347,3 +347,21 @@ async def test_a_deleted_message_is_restored_into_a_mailbox_that_is_named(mail: 
     archive = await mail.mailbox("Archive")
     back = await mail.call("POST", f"/deleted-messages/{made['id']}/restore", {"mailbox_id": archive})
     assert back.json["mailbox_ids"] == [archive]
+
+
+async def test_usage_counts_the_tenant_and_each_domain(mail: Mail) -> None:
+    made = await mail.add()
+    await mail.api.unix("PATCH", f"{PREFIX}/domains/example.org", {"quota_bytes": 5_000_000})
+    usage = (await mail.api.unix("GET", f"{PREFIX}/usage")).json
+    assert (usage["accounts"], usage["messages"], usage["storage_bytes"]) == (2, 1, made["size_bytes"])
+    assert usage["by_domain"] == [
+        {"name": "example.org", "accounts": 2, "used_bytes": made["size_bytes"], "quota_bytes": 5_000_000}
+    ]
+
+
+async def test_a_full_domain_takes_no_more_from_any_of_its_accounts(mail: Mail) -> None:
+    await mail.add()
+    await mail.api.unix("PATCH", f"{PREFIX}/domains/example.org", {"quota_bytes": 700})
+    target = f"{PREFIX}/messages?mailbox_id={await mail.mailbox('INBOX')}"
+    full = await mail.api.tcp("POST", target, MAIL % (2, 2), key=mail.key, Content_Type="message/rfc822")
+    assert (full.status, full.json["code"]) == (507, "quota_exceeded")
