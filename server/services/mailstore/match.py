@@ -91,8 +91,7 @@ class Slice:
         self._places: Sequence[int] | slice
         count = len(uids)
         first = view.index(uids[0]) if count else None
-        # New messages only come to the end: where as many stand between the ends, all are there.
-        if first is not None and first + count <= len(view.uids) and view.uids[first + count - 1] == uids[-1]:
+        if first is not None and view.uids[first : first + count].tolist() == list(uids):
             self._places = slice(first, first + count)
             self.numbers, self.uids = numbers, uids
         else:

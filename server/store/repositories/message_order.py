@@ -11,7 +11,7 @@ from server.domain.ids import AccountId, MailboxId
 from server.store.repositories.messages import ascending_ranges
 from server.store.schema import emails, messages
 from server.store.statements import prepared
-from server.store.transaction import Transaction
+from server.store.transaction import Row, Transaction
 
 _BETWEEN = (
     messages.c.mailbox_id == bindparam("b_mailbox"),
@@ -20,8 +20,12 @@ _BETWEEN = (
     messages.c.uid <= bindparam("b_last"),
     messages.c.expunged_at.is_(None),
 )
+_SORT_COLUMNS = (messages.c.uid, emails.c.sent_at, messages.c.internal_date, emails.c.base_subject)
 _SORT = prepared(
-    select(messages.c.uid, emails.c.sent_at, messages.c.internal_date, emails.c.base_subject, emails.c.envelope)
+    select(*_SORT_COLUMNS).join(emails, emails.c.id == messages.c.email_id).where(*_BETWEEN).order_by(messages.c.uid)
+)
+_SORT_ENVELOPES = prepared(
+    select(*_SORT_COLUMNS, emails.c.envelope)
     .join(emails, emails.c.id == messages.c.email_id)
     .where(*_BETWEEN)
     .order_by(messages.c.uid)
@@ -63,17 +67,22 @@ class ThreadRow(NamedTuple):
 
 
 async def sort_rows(
-    tx: Transaction, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int]
+    tx: Transaction, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int], *, envelopes: bool
 ) -> list[SortRow]:
-    """By UID, of those among `uids` (ascending) that exist; ask for a page at a time."""
+    """By UID, of those among `uids` (ascending) that exist; ask for a page at a time.
+
+    Args:
+        envelopes: Whether ENVELOPEs are wanted; they are empty else.
+    """
     wanted = set(uids)
     found: list[SortRow] = []
     for first, last in ascending_ranges(uids):
         params = {"b_account": account_id, "b_mailbox": mailbox_id, "b_first": first, "b_last": last}
-        for row in await tx.fetch(_SORT, params):
-            if row[0] in wanted:
-                sent = row[1] if row[1] is not None else row[2]
-                found.append(SortRow(cast(int, row[0]), sent, cast(str, row[3]), cast(bytes, row[4])))
+        for row in await tx.fetch(_SORT_ENVELOPES if envelopes else _SORT, params):
+            uid = cast(int, row[0])
+            if uid in wanted:
+                envelope = cast(bytes, row[4]) if envelopes else b""
+                found.append(SortRow(uid, _sent(row), cast(str, row[3]), envelope))
     return found
 
 
@@ -86,12 +95,12 @@ async def thread_rows(
     for first, last in ascending_ranges(uids):
         params = {"b_account": account_id, "b_mailbox": mailbox_id, "b_first": first, "b_last": last}
         for row in await tx.fetch(_THREAD, params):
-            if row[0] in wanted:
-                sent = row[1] if row[1] is not None else row[2]
+            uid = cast(int, row[0])
+            if uid in wanted:
                 found.append(
                     ThreadRow(
-                        cast(int, row[0]),
-                        sent,
+                        uid,
+                        _sent(row),
                         cast(str, row[3]),
                         cast(str, row[4]),
                         cast("str | None", row[5]),
@@ -99,3 +108,7 @@ async def thread_rows(
                     )
                 )
     return found
+
+
+def _sent(row: Row) -> int:
+    return cast(int, row[1] if row[1] is not None else row[2])
