@@ -182,6 +182,27 @@ class Client:
             raise unreachable.broke_off(self.endpoint) from None
         return response
 
+    def download(self, path: str, query: Query | None = None) -> HTTPResponse:
+        """Open an answer of any length; the caller reads it to its end and closes it.
+
+        Its connection is its own. Reads time out after `timeout_s`; one that ends too soon raises `HTTPException`.
+        """
+        headers = {"Accept": "*/*"}
+        if self.endpoint.token:
+            headers["Authorization"] = f"Bearer {self.endpoint.token}"
+        known = {key: _query_text(value) for key, value in (query or {}).items() if value is not None and value != ""}
+        target = PREFIX + self._scoped(path)
+        connection = self._connect()
+        try:
+            connection.request("GET", f"{target}?{urlencode(known)}" if known else target, headers=headers)
+            response = connection.getresponse()
+        except (OSError, HTTPException):
+            connection.close()
+            raise unreachable.broke_off(self.endpoint) from None
+        if response.status != 200:
+            raise problem_of(_read(response))
+        return response
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()

@@ -9,6 +9,7 @@ from server.daemon.parts import Adapters, Live
 from server.daemon.service import Service
 from server.services.queue.mx import MxRouter
 from server.services.queue.networks import AddressGuard
+from server.services.upkeep.exporting import ExportService
 from server.services.upkeep.imap_import import ImapImporter
 from server.services.upkeep.job_runner import JobRunner
 from server.services.upkeep.jobs import Holder, JobService
@@ -21,6 +22,7 @@ class JobParts:
 
     jobs: JobService
     uploads: UploadService
+    exports: ExportService
     runner: JobRunner
 
 
@@ -47,6 +49,13 @@ def make_jobs(live: Live, adapters: Adapters) -> JobParts:
             worker=adapters.workers.sign,
             clock=clock,
             settings=live,
+            holder=holder,
+        ),
+        exports=ExportService(
+            database=database,
+            blobs=adapters.blobs,
+            worker=adapters.workers.sign,
+            hostname=lambda: live().server.hostname,
             holder=holder,
         ),
         runner=runner,

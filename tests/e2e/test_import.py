@@ -145,3 +145,19 @@ def test_a_daemon_killed_in_the_middle_loses_and_doubles_nothing(daemon: DaemonP
     found = inbox(daemon, address)
     assert len(found) == 3000
     assert len({octets for _, octets in found}) == 3000
+
+
+@pytest.mark.parametrize("kind", ["maildir", "eml", "mbox"])
+def test_what_is_exported_is_imported_as_it_was(daemon: DaemonProcess, tmp_path: Path, kind: str) -> None:
+    number = {"maildir": 5, "eml": 6, "mbox": 7}[kind]
+    source, target = daemon.addresses[3], daemon.addresses[number]
+    mairust(daemon, "import", "mbox", str(mbox(tmp_path / "a.mbox", 10)), "--account", source)
+    mairust(daemon, "import", "mbox", str(tmp_path / "a.mbox"), "--account", source, "--mailbox", "Sub/Folder")
+    out = tmp_path / ("mail.tar" if kind != "mbox" else "mail")
+    words = ("export", kind, "--account", source, "--out", str(out), "--reason", "moving")
+    assert "added 20" in mairust(daemon, *words)
+    mairust(daemon, *words, code=5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mbox", out.name]
+    mairust(daemon, "import", kind, str(out), "--account", target)
+    for mailbox in ("INBOX", "Sub/Folder"):
+        assert inbox(daemon, target, mailbox) == inbox(daemon, source, mailbox)

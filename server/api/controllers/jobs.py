@@ -8,12 +8,13 @@ from litestar import Controller, Response, get, post
 from litestar.connection import Request
 from litestar.datastructures import State
 from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.response import Stream
 
-from server.api.dependencies import Caller, CursorMaker, Jobs, Uploads
+from server.api.dependencies import Caller, CursorMaker, Exports, Jobs, Uploads
 from server.api.guards import needs
 from server.api.pagination import Listing
 from server.api.paths import PREFIX
-from server.api.schemas.jobs import ImportIn, JobOut, PieceOut
+from server.api.schemas.jobs import ExportIn, ImportIn, JobOut, PieceOut
 from server.domain.jobs import JobKind, JobStatus
 
 
@@ -101,4 +102,32 @@ class ImportController(Controller):
     @post("/{job_id:str}/finish", operation_id="finish_import", opt=needs("mail:write"), status_code=200)
     async def finish_import(self, caller: Caller, jobs: Jobs, job_id: FromPath[str]) -> JobOut:
         """End an import whose pieces are all sent."""
+        return JobOut.of(await jobs.finish(caller, job_id))
+
+
+class ExportController(Controller):
+    path = PREFIX + "/exports"
+    tags = ("jobs",)
+
+    @post(operation_id="create_export", opt=needs("mail:read"), status_code=202)
+    async def create_export(
+        self, caller: Caller, jobs: Jobs, exports: Exports, data: JSONBody[ExportIn]
+    ) -> Response[JobOut]:
+        """Begin an export; of another account's mail it needs `mail:any` and a reason, and is audited."""
+        made = await jobs.create(caller, data.job())
+        job = JobOut.of(made, mailboxes=await exports.mailboxes(caller, made.id))
+        return Response(job, status_code=202, headers={"Location": f"{PREFIX}/jobs/{job.id}"})
+
+    @get("/{job_id:str}/content", operation_id="get_export", opt=needs("mail:read"))
+    async def get_export(
+        self, caller: Caller, exports: Exports, job_id: FromPath[str], mailbox: FromQuery[str] = ""
+    ) -> Stream:
+        """The mail itself: an mbox of one mailbox, or a tar of all. An answer cut short is no export: ask again."""
+        export = await exports.open(caller, job_id, mailbox=mailbox[:1000])
+        headers = {"Content-Disposition": "attachment"}
+        return Stream(export.octets, media_type=export.media_type, headers=headers)
+
+    @post("/{job_id:str}/finish", operation_id="finish_export", opt=needs("mail:read"), status_code=200)
+    async def finish_export(self, caller: Caller, jobs: Jobs, job_id: FromPath[str]) -> JobOut:
+        """End an export that was read whole."""
         return JobOut.of(await jobs.finish(caller, job_id))

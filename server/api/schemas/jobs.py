@@ -111,7 +111,10 @@ class JobErrorOut(Output, frozen=True, kw_only=True):
 
 
 class JobOut(Output, frozen=True, kw_only=True):
-    """A job. `done` is the sum of added, skipped and failed; `eta` in seconds where it can be told."""
+    """A job. `done` is the sum of added, skipped and failed; `eta` in seconds where it can be told.
+
+    When it is made, an import from files says how large a piece may be, and an export which mailboxes it has.
+    """
 
     id: str
     kind: str
@@ -131,9 +134,10 @@ class JobOut(Output, frozen=True, kw_only=True):
     finished_at: str | None
     eta: int | None
     piece_max_bytes: int | None = None
+    mailboxes: list[str] | None = None
 
     @classmethod
-    def of(cls, job: Job, piece_max: int | None = None) -> JobOut:
+    def of(cls, job: Job, piece_max: int | None = None, mailboxes: list[str] | None = None) -> JobOut:
         counts = job.counts
         eta = None
         if job.started_at is not None and job.total is not None and counts.done and not job.status.is_final:
@@ -158,6 +162,7 @@ class JobOut(Output, frozen=True, kw_only=True):
             finished_at=time_or_none(job.finished_at),
             eta=eta,
             piece_max_bytes=piece_max if job.kind.is_upload else None,
+            mailboxes=mailboxes,
         )
 
 

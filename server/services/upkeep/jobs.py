@@ -8,30 +8,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 import msgspec
 
 from server.domain.changes import TraceEvent
-from server.domain.errors import Conflict, InvalidInput
+from server.domain.errors import Conflict, InvalidInput, NotFound
 from server.domain.identity import Account, Scope
 from server.domain.ids import AccountId, new_id
 from server.domain.jobs import Counts, Job, JobError, JobId, JobKind, JobStatus
+from server.domain.mailbox import Mailbox
 from server.domain.paging import Page, PageRequest
 from server.domain.scopes import require
 from server.services.identity.accounts import resolve
 from server.services.identity.writer import found
 from server.services.trace.record import Target, record_change
-from server.services.upkeep.importing import ImportOptions
 from server.store.database import Database
-from server.store.repositories import jobs
+from server.store.repositories import jobs, mailboxes
 from server.store.times import from_us
 from server.store.transaction import Transaction
 
 REASON_MAX = 500
-MAP_MAX = 1000
 
 
 class Sealer(Protocol):
@@ -92,6 +91,8 @@ class JobService:
 
         async def unit(tx: Transaction) -> Job:
             account = await _account(tx, scope, new)
+            if new.kind.is_export:
+                await check_mailboxes(tx, account.id, new.parameters)
             now = from_us(tx.now_us)
             job = _new(job_id, scope, account, new, sealed, now)
             await jobs.insert(tx, job)
@@ -136,10 +137,11 @@ class JobService:
         return await self._change(scope, job_id, JobStatus.SUCCEEDED)
 
     async def _change(self, scope: Scope, job_id: str, status: JobStatus) -> Job:
-        require(scope, "mail:write")
+        require(scope, "mail:read")
 
         async def unit(tx: Transaction) -> Job:
             job = await visible(tx, scope, job_id)
+            require(scope, "mail:read" if job.kind.is_export else "mail:write")
             if job.status is status:
                 return job
             if job.status.is_final or (status is JobStatus.PENDING and job.status is not JobStatus.PAUSED):
@@ -186,6 +188,16 @@ async def visible(tx: Transaction, scope: Scope, job_id: str) -> Job:
     account_id = _seen(scope)
     job = await jobs.get(tx, scope.tenant_id, job_id)
     return found(job if job is not None and account_id in (None, job.account_id) else None, "job")
+
+
+async def check_mailboxes(tx: Transaction, account_id: AccountId, parameters: bytes | str) -> list[Mailbox]:
+    """The mailboxes an export is of, by name. Raises NotFound when one that is named is not there."""
+    names = set(msgspec.json.decode(parameters, type=ExportOptions).mailboxes)
+    have = await mailboxes.list_all(tx, account_id)
+    missing = names - {mailbox.name for mailbox in have}
+    if missing:
+        raise NotFound(f"no mailbox {min(missing)[:100]!r}")
+    return [mailbox for mailbox in have if not names or mailbox.name in names]
 
 
 def secret_context(job_id: JobId) -> str:
@@ -242,14 +254,3 @@ def _target(job: Job, name: str) -> Target:
     return Target(
         kind="job", id=job.id, name=f"{job.kind.value} {name}", tenant_id=job.tenant_id, account_id=job.account_id
     )
-
-
-def check_options(options: ImportOptions) -> None:
-    """Raise InvalidInput for options out of range."""
-    if len(options.mailbox_map) > MAP_MAX:
-        raise InvalidInput(f"at most {MAP_MAX} mailboxes", pointer="/mailbox_map")
-
-
-def with_counts(job: Job, counts: Counts, place: str, errors: list[JobError]) -> Job:
-    """The job as a batch left it."""
-    return replace(job, counts=counts, place=place, errors=tuple(errors))

@@ -33,7 +33,7 @@ async def account(api: Api, name: str = "anna") -> AccountId:
 
 
 async def begin(api: Api, kind: str, **more: Any) -> str:
-    answer = await api.unix("POST", f"{P}/imports", {"kind": kind, "account_id": "anna@example.com", **more})
+    answer = await api.unix("POST", f"{P}/imports", {"account_id": "anna@example.com", "kind": kind, **more})
     assert answer.status == 202, answer.body
     assert answer.json["status"] == "pending"
     return str(answer.json["id"])
@@ -248,3 +248,90 @@ async def test_jobs_are_listed_by_kind_and_status(api: Api, tmp_path: Path) -> N
     assert [item["id"] for item in (await api.unix("GET", f"{P}/jobs")).json["items"]] == [second, first]
     listed = (await api.unix("GET", f"{P}/jobs?kind=import_mbox&status=pending")).json["items"]
     assert [item["id"] for item in listed] == [first]
+
+
+async def content(api: Api, account_id: AccountId, name: str) -> list[tuple[bytes, int, str, int]]:
+    """Octets, flags, keywords and date of all messages of a mailbox."""
+    found = await states(api, account_id, name)
+
+    async def unit(tx: Any) -> list[messages.Source]:
+        mailbox = await mailboxes.by_name(tx, account_id, name)
+        assert mailbox is not None
+        return await messages.sources(tx, account_id, mailbox.id, range(1, 2**31))
+
+    sources = await api.identity.database.read("test", unit)
+    octets = [source.prefix + await api.space.read(source.blob) for source in sources]
+    return [(o, s.flags, s.keywords, s.internal_date_us) for o, s in zip(octets, found, strict=True)]
+
+
+async def export(api: Api, kind: str, **more: Any) -> dict[str, Any]:
+    body = {"kind": kind, "account_id": "anna@example.com", "reason": "moving", **more}
+    answer = await api.unix("POST", f"{P}/exports", body)
+    assert answer.status == 202, answer.body
+    made: dict[str, Any] = answer.json
+    return made
+
+
+async def fill(api: Api) -> AccountId:
+    anna = await account(api)
+    job = await begin(api, "mbox")
+    head = b"From a@example.test Wed Jan  3 01:05:34 1996\n"
+    more = head + b"Subject: 1\nStatus: O\nX-Status: FD\nX-Keywords: work $Label1\n\n>From here\n\n"
+    more += head + b"Subject: 2\nStatus: RO\nX-Status: AT\n\nlast line without an end"
+    await piece(api, job, MBOX + more)
+    await piece(api, job, MBOX, folder="Old/M%C3%BCll")
+    await api.unix("POST", f"{P}/imports/{job}/finish", {})
+    return anna
+
+
+@pytest.mark.parametrize("kind", ["maildir", "eml"])
+async def test_an_archive_that_is_exported_is_imported_as_it_was(api: Api, kind: str) -> None:
+    anna, ben = await fill(api), await account(api, "ben")
+    made = await export(api, kind)
+    whole = await api.unix("GET", f"{P}/exports/{made['id']}/content")
+    assert whole.headers["content-type"] == "application/x-tar"
+    ended = (await api.unix("POST", f"{P}/exports/{made['id']}/finish", {})).json
+    assert (ended["status"], ended["added"], ended["total"]) == ("succeeded", 12, 12)
+    job = await begin(api, kind, account_id="ben@example.com")
+    assert (await piece(api, job, whole.body, "tar")).json["added"] == 12
+    for name in ("INBOX", "Old/Müll"):
+        assert await content(api, ben, name) == await content(api, anna, name)
+    with tarfile.open(fileobj=io.BytesIO(whole.body)) as archive:
+        assert all(not name.startswith("/") for name in archive.getnames())
+
+
+async def test_mboxes_that_are_exported_are_imported_as_they_were(api: Api) -> None:
+    anna, ben = await fill(api), await account(api, "ben")
+    made = await export(api, "mbox", mailboxes=["INBOX", "Old/Müll"])
+    assert made["mailboxes"] == ["INBOX", "Old/Müll"]
+    assert (await api.unix("GET", f"{P}/exports/{made['id']}/content")).status == 422
+    job = await begin(api, "mbox", account_id="ben@example.com")
+    for name in ("INBOX", "Old/M%C3%BCll"):
+        whole = await api.unix("GET", f"{P}/exports/{made['id']}/content?mailbox={name}")
+        assert (await piece(api, job, whole.body, folder=name)).status == 200
+    kept = await content(api, anna, "INBOX")
+    # An mbox ends every message with a line end.
+    kept[-1] = (kept[-1][0] + b"\r\n", *kept[-1][1:])
+    assert await content(api, ben, "INBOX") == kept
+    assert await content(api, ben, "Old/Müll") == await content(api, anna, "Old/Müll")
+
+
+async def test_reading_another_accounts_mail_needs_a_reason_and_is_audited(api: Api) -> None:
+    await fill(api)
+    refused = await api.unix("POST", f"{P}/exports", {"kind": "mbox", "account_id": "anna@example.com"})
+    assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, "/reason")
+    made = await export(api, "mbox")
+    events = (await api.unix("GET", f"{P}/events?after=0&types=mail.accessed")).json["items"]
+    assert events[-1]["data"]["target_id"] == made["id"]
+    key = await api.key("mail:read", account_id=(await api.unix("GET", f"{P}/accounts/anna@example.com")).json["id"])
+    own = await api.tcp("POST", f"{P}/exports", {"kind": "eml"}, key=key)
+    assert own.status == 202
+    assert (await api.tcp("GET", f"{P}/exports/{own.json['id']}/content", key=key)).status == 200
+
+
+async def test_a_mailbox_that_is_not_there_is_not_exported(api: Api) -> None:
+    await fill(api)
+    answer = await api.unix(
+        "POST", f"{P}/exports", {"kind": "eml", "account_id": "anna@example.com", "mailboxes": ["No"], "reason": "x"}
+    )
+    assert answer.status == 404
