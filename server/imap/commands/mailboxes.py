@@ -47,6 +47,7 @@ async def do_rename(session: Session, command: Rename) -> Result:
     target = await session.mailstore.access.parent(session.principal, command.to)
     if source.account_id != target.account_id:
         raise InvalidInput("a mailbox can't be renamed into another account")
+    await session.mailstore.access.require_below(session.principal, source, "x")
     await session.mailstore.rename(source.account_id, source.name, target.name)
     return ok("RENAME completed")
 
@@ -73,9 +74,7 @@ async def do_status(session: Session, command: Status) -> Result:
     return ok("STATUS completed")
 
 
-async def status_line(
-    session: Session, mailbox: Mailbox, items: tuple[StatusItem, ...], *, prefix: str = ""
-) -> bytes:
+async def status_line(session: Session, mailbox: Mailbox, items: tuple[StatusItem, ...], *, prefix: str = "") -> bytes:
     """The STATUS response of a mailbox (RFC 9051 §7.3.4); HIGHESTMODSEQ enables CONDSTORE (RFC 7162 §3.1.7).
 
     Args:

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from server.domain import flags as flag_bits
@@ -23,6 +23,7 @@ from server.protocol.smtp.address import parse_address
 from server.services.mailstore import mailboxes as boxes
 from server.store.database import Database
 from server.store.repositories import grants
+from server.store.repositories import mailboxes as mailbox_rows
 from server.store.transaction import Transaction
 
 OTHERS = boxes.RESERVED
@@ -81,13 +82,28 @@ class Access:
             return Place(account_id=principal.account_id, name=name)
         owner, inner = split_shared(name.removesuffix(DELIMITER))
         by_name = {shared.mailbox.name: shared for shared in await self._shared(principal.account_id, owner)}
-        above = inner.rpartition(DELIMITER)[0]
-        while above and above not in by_name:
-            above = above.rpartition(DELIMITER)[0]
-        if not above:
+        above = await self._nearest(by_name, inner)
+        if above is None:
             raise NotFound("no such mailbox")
-        place = _allowed(_place(by_name[above]), needed)
+        place = _allowed(_place(above), needed)
         return Place(account_id=place.account_id, name=inner, prefix=place.prefix, rights=place.rights)
+
+    async def require_below(self, principal: Principal, place: Place, needed: str) -> None:
+        """Check rights on all mailboxes below one of another account, which would move with it.
+
+        Raises:
+            Forbidden: Some of them are not the caller's to move.
+        """
+        if place.account_id == principal.account_id:
+            return
+        owner = owner_of(place, principal)
+        granted = {
+            shared.mailbox.id for shared in await self._shared(principal.account_id, owner) if needed in shared.rights
+        }
+        every = await self._database.read("access.below", lambda tx: mailbox_rows.list_all(tx, place.account_id))
+        below = [mailbox.id for mailbox in every if mailbox.name.startswith(place.name + DELIMITER)]
+        if place.name == boxes.INBOX or any(mailbox_id not in granted for mailbox_id in below):
+            raise Forbidden("you have no right to do that with all of these mailboxes")
 
     async def rights_now(self, principal: Principal, mailbox: Mailbox) -> str:
         """The caller's rights on a mailbox that is open; empty when it has none any more."""
@@ -128,6 +144,21 @@ class Access:
             await set_rights_in(tx, place.account_id, mailbox, address, rights)
 
         await self._database.write("access.set_rights", unit)
+
+    async def _nearest(self, granted: Mapping[str, SharedMailbox], name: str) -> SharedMailbox | None:
+        """The mailbox right above a name, None when that is one the caller has not been given."""
+        levels = name.split(DELIMITER)
+        above = [DELIMITER.join(levels[:depth]) for depth in range(len(levels) - 1, 0, -1)]
+        first = next((place for place, one in enumerate(above) if one in granted), None)
+        if first is None:
+            return None
+        found = granted[above[first]]
+
+        async def hidden(tx: Transaction) -> bool:
+            rows = [await mailbox_rows.by_name(tx, found.mailbox.account_id, one) for one in above[:first]]
+            return any(row is not None for row in rows)
+
+        return None if await self._database.read("access.hidden", hidden) else found
 
     async def _shared(self, asker: AccountId, owner: str) -> list[SharedMailbox]:
         try:

@@ -259,3 +259,21 @@ async def test_a_letter_box_takes_mail_and_shows_nothing(team: ImapEdge) -> None
     owner = await team.login("anna@example.org")
     await owner.ok(b"SELECT Projects")
     assert b"Flagged" not in (await owner.ok(b"FETCH 2 FLAGS"))[0]
+
+
+async def test_nothing_is_made_or_moved_around_a_mailbox_that_is_not_shared(team: ImapEdge) -> None:
+    """`k` above a hidden mailbox makes nothing below it; `x` above does not move it along."""
+    await _as_anna(team, b"CREATE Projects/Secret/Plan", b"SETACL Projects bert@example.org lrkx")
+    client = await team.login("bert@example.org")
+    assert b"NO [NONEXISTENT]" in (await client.ask(b'CREATE "' + SHARED + b'/Secret/mine"'))[-1]
+    await client.ok(b'CREATE "' + SHARED + b'/Open"')
+    assert b"NO [NOPERM]" in (await client.ask(b'RENAME "' + SHARED + b'" "' + SHARED + b'/Open/x"'))[-1]
+    owner = await team.login("anna@example.org")
+    names = [line.rpartition(b'"/" ')[2] for line in await owner.ok(b'LIST "" Projects*')]
+    assert names == [b"Projects", b"Projects/Old", b"Projects/Open", b"Projects/Secret", b"Projects/Secret/Plan"]
+
+
+async def test_the_mail_of_an_inbox_is_not_moved_by_a_rename(team: ImapEdge) -> None:
+    await _as_anna(team, b"SETACL INBOX bert@example.org lrswipkxtea", b"SETACL Projects bert@example.org lrswipkxtea")
+    client = await team.login("bert@example.org")
+    assert b"NO [NOPERM]" in (await client.ask(b'RENAME "' + ANNA + b'INBOX" "' + SHARED + b'/new"'))[-1]
