@@ -2,7 +2,8 @@
 
 - Only codecs of our own table are looked up: a peer's label never reaches Python's codec search, which would import
   modules by name, keep every miss for ever and offer codecs that are no charsets.
-- Labels mean what senders mean: gb2312 is gb18030, ks_c_5601 is cp949, shift_jis is cp932, iso-8859-1 is cp1252.
+- Labels mean what senders mean: gb2312 is gb18030, ks_c_5601 is cp949, shift_jis is cp932, iso-8859-1 is cp1252,
+  or UTF-8 where it is valid.
 - The result holds no lone surrogate; octets outside the charset become U+FFFD.
 
 RFC 2045 §5.1, RFC 2978; the WHATWG encoding standard for what labels mean in practice.
@@ -16,7 +17,7 @@ _CODECS = {
     **{f"iso8859{n}": f"iso8859-{n}" for n in (2, 3, 4, 5, 6, 7, 8, 10, 13, 14, 15, 16)},
     **{f"windows{n}": f"cp{n}" for n in (1250, 1251, 1252, 1253, 1254, 1255, 1256, 1257, 1258)},
     **{f"cp{n}": f"cp{n}" for n in (437, 850, 852, 855, 857, 858, 862, 864, 866, 869, 874, 949, 950)},
-    **{f"cp{n}": f"cp{n}" for n in range(1250, 1259)},
+    **{f"{name}{n}": f"cp{n}" for name in ("cp", "win") for n in range(1250, 1259)},
     **{f"ibm{n}": f"cp{n}" for n in (437, 850, 852, 855, 857, 858, 862, 864, 866, 869)},
     "iso88591": "cp1252",
     "latin1": "cp1252",
@@ -83,6 +84,7 @@ _CODECS = {
     "utf32be": "utf-32-be",
 }
 _LABEL_MAX = 64
+_BEYOND_ASCII = re.compile("[^\x00-\x7f\ufffd]")
 _NOT_LABEL = re.compile(r"[^a-z0-9]+")
 _JIS_SEGMENT = re.compile(rb"\x1b\$[@B]([^\x1b\r\n]*+)(?:\x1b\([BJ])?")
 
@@ -99,8 +101,10 @@ def decode_charset(octets: bytes, label: str) -> str:
     codec = _CODECS.get(key)
     if codec is None:
         return decode_unlabelled(octets)
-    if codec == "cp1252" and octets.isascii():
-        return octets.decode("ascii")
+    if codec == "cp1252":
+        return octets.decode("ascii") if octets.isascii() else decode_unlabelled(octets)
+    if codec == "utf-8":
+        return _decode_utf8(octets)
     if codec == "utf-7":
         return octets.decode("utf-7", "replace").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if codec == "iso2022_jp_ext":
@@ -109,7 +113,13 @@ def decode_charset(octets: bytes, label: str) -> str:
 
 
 def decode_unlabelled(octets: bytes) -> str:
-    """Decode octets without a usable label: UTF-8, else windows-1252 (RFC 6532 §3; 8-bit mail of old senders)."""
+    """Decode octets without a usable label: UTF-8, else windows-1252 (RFC 6532 §3; 8-bit mail of old senders).
+
+    Escapes into JIS X 0208 mean ISO-2022-JP, which old programs of Japan send as it is. Mail labelled as Latin-1 comes
+    here too: text of that charset is never valid UTF-8 by chance, but UTF-8 is labelled so by mistake.
+    """
+    if b"\x1b$" in octets:
+        return _decode_iso2022_jp(octets)
     try:
         return octets.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -117,6 +127,16 @@ def decode_unlabelled(octets: bytes) -> str:
         if error.reason == "unexpected end of data":
             return octets.decode("utf-8", "replace")
         return octets.decode("cp1252", "replace")
+
+
+def _decode_utf8(octets: bytes) -> str:
+    """Decode what is labelled UTF-8; where no character beyond ASCII is, it is windows-1252."""
+    try:
+        return octets.decode("utf-8")
+    except UnicodeDecodeError as error:
+        text = octets.decode("utf-8", "replace")
+        cut = error.reason == "unexpected end of data"
+        return text if cut or _BEYOND_ASCII.search(text) else octets.decode("cp1252", "replace")
 
 
 def _decode_iso2022_jp(octets: bytes) -> str:

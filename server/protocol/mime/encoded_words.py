@@ -34,7 +34,7 @@ def decode_text(value: bytes) -> str:
     value = unfold(value)
     if b"=?" in value:
         text = decode_words(value)
-    elif value.isascii():
+    elif value.isascii() and b"\x1b" not in value:
         text = value.decode("ascii")
     else:
         text = decode_unlabelled(value)

@@ -22,7 +22,17 @@ _PREVIEW_OCTETS = 4 * 1024
 """Octets of a plain body from which a preview is made: blank lines and encodings leave enough of them."""
 _PREVIEW_HTML_OCTETS = 64 * 1024
 """Octets of an HTML body from which a preview is made: style sheets come first."""
+_META_OCTETS = 1024
+"""Octets of an HTML body in which a charset may be declared (the HTML standard, "prescan a byte stream")."""
 
+_META = re.compile(rb"<meta[^>]{0,200}?charset[ \t]*=[ \t\"']*([A-Za-z0-9_:-]{1,40})", re.IGNORECASE)
+_MISSPELT = {
+    b"quoted_printable": b"quoted-printable",
+    b"quotedprintable": b"quoted-printable",
+    b"quoted printable": b"quoted-printable",
+    b"base-64": b"base64",
+    b"base 64": b"base64",
+}
 _TAG = re.compile(
     r"<!--.*?(?:-->|\Z)"
     r"|<(script|style|head|title|template)(?=[\s>/]).*?(?:</\1(?=[\s>/])[^>]*+(?:>|\Z)|\Z)"
@@ -39,11 +49,19 @@ def decode_part(octets: bytes, part: Part, *, at_most: int | None = None) -> str
         at_most: Octets of the transferred body that are decoded; None = all.
 
     Returns:
-        The text; empty when the transfer encoding is unknown.
+        The text; as transferred when the transfer encoding is unknown: most often it is misspelt.
     """
     end = part.end if at_most is None else min(part.end, part.body_start + at_most)
-    body = decode_transfer(octets[part.body_start : end], part.encoding)
-    return "" if body is None else decode_charset(body, part.charset)
+    transferred = octets[part.body_start : end]
+    encoding = part.encoding
+    body = decode_transfer(transferred, _MISSPELT.get(encoding, encoding))
+    if body is None:
+        body = transferred
+    charset = part.charset
+    if not charset and part.subtype == b"html" and not body.isascii():
+        found = _META.search(body, 0, _META_OCTETS)
+        charset = found[1].decode("ascii") if found is not None else ""
+    return decode_charset(body, charset)
 
 
 def strip_html(text: str) -> str:

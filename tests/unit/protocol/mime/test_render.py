@@ -153,7 +153,7 @@ def test_what_counts_as_attachment(part: bytes, expected: bool) -> None:
         ([b"Content-Type: text/html\r\n\r\n<p>h", b"\r\nplain"], "plain"),
         ([b"Content-Disposition: attachment\r\n\r\nfile", b"Content-Type: text/html\r\n\r\n<p>h"], "h"),
         ([b"Content-Type: a/b\r\n\r\nx"], ""),
-        ([b"Content-Transfer-Encoding: x-unknown\r\n\r\nx"], ""),
+        ([b"Content-Transfer-Encoding: x-unknown\r\n\r\nx"], "x"),
         ([b"\r\n" + b"\r\n" * 1000 + b"late \x00 text"], "late text"),
     ],
 )
