@@ -90,6 +90,25 @@ def list_(
     run.out.rows(pages, COLUMNS, name="id", total=pages.total, empty="no such messages")
 
 
+@verb(
+    app,
+    "find",
+    f'mairust message find anna@example.com "from:bob invoice" {_WHY}',
+    f'mairust message find anna@example.com "subject:offer newer:2w" {_WHY} -o json',
+)
+def find(
+    ctx: typer.Context,
+    address: Annotated[str, typer.Argument(metavar="ADDR")],
+    text: Annotated[str, typer.Argument(metavar="QUERY", help="As for `mairust mailbox search`.")],
+    reason: Reason = None,
+) -> None:
+    """Find an account's messages by what is in them."""
+    run = runtime(ctx)
+    hits = run.client.pages("/search", {**whose(run, address, reason), "q": text})
+    rows = (as_object(hit.get("message") or {}) for hit in hits)
+    run.out.rows(rows, COLUMNS, name="id", empty="nothing found")
+
+
 @verb(app, "show", f"mairust message show {_ID} {_WHY}", f"mairust message show {_ID} {_WHY} -o json")
 def show(ctx: typer.Context, reference: OneMessage, account: OfAccount = None, reason: Reason = None) -> None:
     """Show one message: its header, text and attachments."""
