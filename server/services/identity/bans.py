@@ -40,8 +40,12 @@ from server.telemetry.log import get_logger
 
 log = get_logger("auth")
 
-BANS_MAX = 50_000
+BANS_MAX = 20_000
 """Bans in force that a process holds; the newest count."""
+PAGE = 500
+"""Bans read at once: turning their rows into answers must not hold up the loop."""
+_LAST_ID = "~"
+"""Sorts behind every id."""
 BAN_MAX = timedelta(days=1)
 ROW = timedelta(days=1)
 """Bans that begin within this time after the end of one like them are in a row with it."""
@@ -72,6 +76,20 @@ class _Held:
     spares_known: bool
 
 
+class _Copy:
+    """Bans in force, to be asked of every connection."""
+
+    def __init__(self) -> None:
+        self.held: dict[tuple[str, AccountId | None], _Held] = {}
+        self.lengths: dict[int, tuple[int, ...]] = {4: (), 6: ()}
+
+    def add(self, ban: Ban) -> None:
+        self.held[(ban.network, ban.account_id)] = _Held(to_us(ban.expires_at), ban.spares_known)
+        version, length = 6 if ":" in ban.network else 4, int(ban.network.rpartition("/")[2])
+        if length not in self.lengths[version]:
+            self.lengths[version] = tuple(sorted((*self.lengths[version], length)))
+
+
 class Bans:
     """Makes bans, and answers whether one stands in the way."""
 
@@ -79,8 +97,7 @@ class Bans:
         self._database = database
         self._clock = clock
         self._settings = settings
-        self._lengths: dict[int, tuple[int, ...]] = {4: (), 6: ()}
-        self._held: dict[tuple[str, AccountId | None], _Held] = {}
+        self._copy = _Copy()
 
     # Questions: of every connection and every login.
 
@@ -96,14 +113,15 @@ class Bans:
             known: Whether the account has logged in well from there lately.
         """
         address = address_of(ip)
-        if not self._held or address is None or is_within(ip, self._settings().trusted_networks):
+        copy = self._copy
+        if not copy.held or address is None or is_within(ip, self._settings().trusted_networks):
             return 0
         now_us = to_us(self._clock.now())
         wait_us = 0
-        for length in self._lengths[address.version]:
+        for length in copy.lengths[address.version]:
             network = str(ipaddress.ip_network((address, length), strict=False))
             for who in {None, account_id}:
-                held = self._held.get((network, who))
+                held = copy.held.get((network, who))
                 if held is None or (held.spares_known and known):
                     continue
                 until_us = now_us + _us(BAN_MAX) if held.until_us is None else held.until_us
@@ -117,11 +135,22 @@ class Bans:
     async def load(self) -> None:
         """Read the bans in force. Raises Unavailable."""
         now_us = to_us(self._clock.now())
+        copy, before = _Copy(), _LAST_ID
+        while before and len(copy.held) < BANS_MAX:
+            before = await self._load_page(copy, before, now_us)
+        self._copy = copy
+        metrics.BANS_ACTIVE.set(len(copy.held))
+
+    async def _load_page(self, copy: _Copy, before: str, now_us: int) -> str:
+        """Add the bans before an id; the last one's id, empty when there are no more."""
 
         async def unit(tx: Transaction) -> Sequence[Ban]:
-            return await bans.active(tx, now_us=now_us, count=BANS_MAX)
+            return await bans.active(tx, now_us=now_us, before=before, count=PAGE)
 
-        self._take(await self._database.read("ban.load", unit))
+        page = await self._database.read("ban.load", unit)
+        for ban in page:
+            copy.add(ban)
+        return page[-1].id if len(page) == PAGE else ""
 
     # What failures lead to.
 
@@ -133,31 +162,33 @@ class Bans:
             return
         since_us = to_us(self._clock.now()) - _us(KNOWN_FOR)
 
-        async def unit(tx: Transaction) -> bool:
-            made, shut = False, False
+        async def unit(tx: Transaction) -> list[Ban]:
+            made: list[Ban] = []
+            shut = False
             for one in over:
                 low, high = places_in(one.network)
                 known = await bans.anybody_from(tx, low, high, since_us=since_us)
                 if not known or one.excess >= KNOWN_PATIENCE:
-                    made |= await self._ban(tx, one.network, None, "too many failed logins", spares_known=known)
+                    made += await self._ban(tx, one.network, None, "too many failed logins", spares_known=known)
                     shut |= not known
             if pair_over and account is not None and not shut:
                 narrow = tiers_of(ip)[0].network
-                made |= await self._ban(tx, narrow, account, f"too many failed logins of {login}", spares_known=False)
+                made += await self._ban(tx, narrow, account, f"too many failed logins of {login}", spares_known=False)
             return made
 
-        if await self._database.write("ban.failures", unit):
-            await self.load()
+        for ban in await self._database.write("ban.failures", unit):
+            log.warning("ban.added", network=ban.network, account_id=ban.account_id, until=str(ban.expires_at))
+            self._hold(ban)
 
     async def _ban(
         self, tx: Transaction, network: str, account: Account | None, reason: str, *, spares_known: bool
-    ) -> bool:
-        """Ban, unless it stands already; twice as long as the last in a row."""
+    ) -> list[Ban]:
+        """Ban, unless it stands already; twice as long as the last in a row. The ban, if one was made."""
         now = self._clock.now()
         account_id = account.id if account is not None else None
         earlier = await bans.same(tx, network, account_id)
         if any(ban.expires_at is None or ban.expires_at > now for ban in earlier):
-            return False
+            return []
         in_row = [ban for ban in earlier if ban.expires_at is not None and ban.expires_at > now - ROW]
         strikes = min(20, in_row[0].strikes + 1 if in_row else 0)
         span = min(BAN_MAX, timedelta(seconds=self._settings().ban_duration) * 2**strikes)
@@ -174,8 +205,7 @@ class Bans:
         )
         tenant_id = account.tenant_id if account is not None else None
         await _insert(tx, server_scope(TenantId("")), ban, tenant_id)
-        log.warning("ban.added", network=network, account_id=account_id, seconds=int(span.total_seconds()))
-        return True
+        return [ban]
 
     # What administrators do.
 
@@ -208,7 +238,7 @@ class Bans:
             return ban
 
         ban = await self._database.write("ban.add", unit)
-        await self.load()
+        self._hold(ban)
         return ban
 
     async def page(self, scope: Scope, request: PageRequest) -> Page[Ban]:
@@ -256,15 +286,10 @@ class Bans:
                 raise InvalidInput(f"{trusted} is in login.trusted_networks and never banned", pointer="/network")
         return network
 
-    def _take(self, loaded: Sequence[Ban]) -> None:
-        self._held = {
-            (ban.network, ban.account_id): _Held(to_us(ban.expires_at), ban.spares_known) for ban in reversed(loaded)
-        }
-        lengths: dict[int, set[int]] = {4: set(), 6: set()}
-        for network, _ in self._held:
-            lengths[6 if ":" in network else 4].add(int(network.rpartition("/")[2]))
-        self._lengths = {version: tuple(sorted(present)) for version, present in lengths.items()}
-        metrics.BANS_ACTIVE.set(len(self._held))
+    def _hold(self, ban: Ban) -> None:
+        """Let a ban hold here at once; the next load finds it too."""
+        self._copy.add(ban)
+        metrics.BANS_ACTIVE.set(len(self._copy.held))
 
 
 async def _insert(tx: Transaction, scope: Scope, ban: Ban, tenant_id: TenantId | None) -> None:

@@ -16,7 +16,7 @@ from server.store.transaction import Row, Transaction
 _INSERT = prepared_insert(bans)
 _ACTIVE = prepared(
     select(bans)
-    .where(or_(bans.c.expires_at.is_(None), bans.c.expires_at > bindparam("now")))
+    .where(or_(bans.c.expires_at.is_(None), bans.c.expires_at > bindparam("now")), bans.c.id < bindparam("before"))
     .order_by(bans.c.id.desc())
     .limit(bindparam("count"))
 )
@@ -90,9 +90,10 @@ async def insert(tx: Transaction, ban: Ban) -> None:
     )
 
 
-async def active(tx: Transaction, *, now_us: int, count: int) -> tuple[Ban, ...]:
-    """Bans that are in force, newest first."""
-    return tuple(from_row(row) for row in await tx.fetch(_ACTIVE, {"now": now_us, "count": count}))
+async def active(tx: Transaction, *, now_us: int, before: str, count: int) -> tuple[Ban, ...]:
+    """Bans that are in force and whose id is below `before`, newest first."""
+    rows = await tx.fetch(_ACTIVE, {"now": now_us, "before": before, "count": count})
+    return tuple(from_row(row) for row in rows)
 
 
 async def get(tx: Transaction, ban_id: str) -> Ban | None:

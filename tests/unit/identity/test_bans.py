@@ -14,6 +14,7 @@ from sqlalchemy import select
 from server.domain.access import Ban
 from server.domain.errors import Forbidden, InvalidInput, MaiRustError, NotFound, RateLimited, Unauthenticated
 from server.domain.paging import PageRequest
+from server.services.identity import bans as bans_module
 from server.services.identity.bans import Bans, NewBan
 from server.services.identity.limiter import UNSEEN_MAX
 from server.services.identity.networks import neighbourhood_of, parse_network, place_of, places_in, tiers_of
@@ -234,6 +235,18 @@ async def test_administrators_ban_and_lift(identity: Identity) -> None:
     types = await audit_types(identity)
     assert types.count("ban.added") == 3
     assert types.count("ban.removed") == 1
+
+
+async def test_many_bans_are_read_page_by_page(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bans_module, "PAGE", 3)
+    async with open_sqlite(state_dir) as database:
+        identity = await make_identity(database)
+        for number in range(7):
+            await identity.bans.add(identity.root, NewBan(network=f"198.51.100.{number}"))
+        again = Bans(database, identity.clock, lambda: CHEAP)
+        await again.load()
+        assert all(again.refuses(f"198.51.100.{number}") for number in range(7))
+        assert not again.refuses("198.51.100.7")
 
 
 @pytest.mark.parametrize(
