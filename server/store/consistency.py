@@ -23,6 +23,8 @@ from server.store.schema import (
     messages,
     queued_messages,
     queued_recipients,
+    search_documents,
+    search_pending,
 )
 from server.store.transaction import Transaction
 
@@ -78,6 +80,15 @@ def _rules() -> dict[str, Select[tuple[str]]]:
         .join(emails, emails.c.id == messages.c.email_id)
         .where(or_(messages.c.account_id != emails.c.account_id, messages.c.size_octets != emails.c.size_octets)),
         "email names a missing blob": select(emails.c.id).where(emails.c.blob_id.not_in(blob_rows)),
+        "email has no thread": select(emails.c.id).where(emails.c.thread_id.is_(None)),
+        "email is neither in the search index nor waits for it": select(emails.c.id).where(
+            emails.c.id.not_in(select(search_documents.c.email_id)),
+            emails.c.id.not_in(select(search_pending.c.email_id)),
+        ),
+        "search index knows an email that is gone": select(search_documents.c.email_id).where(
+            search_documents.c.email_id.not_in(select(emails.c.id)),
+            search_documents.c.email_id.not_in(select(search_pending.c.email_id)),
+        ),
         "queued message names a missing blob": select(queued_messages.c.id).where(
             queued_messages.c.blob_id.not_in(blob_rows)
         ),

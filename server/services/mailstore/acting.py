@@ -29,7 +29,7 @@ from server.services.mailstore.store import MailStore
 from server.services.mailstore.tags import define_missing, names_in
 from server.store.database import Database
 from server.store.errors import StoreReadOnly, UniqueViolation
-from server.store.repositories import listing, mailboxes, tags
+from server.store.repositories import listing, mailboxes, tags, threads
 from server.store.transaction import Transaction, Unit
 
 T = TypeVar("T")
@@ -304,6 +304,7 @@ async def _categorise(
     if category_id is not None:
         tenant_id = found(await tags.tenant_of(tx, account_id), "account")
         found(await tags.get_category(tx, tenant_id, category_id), "category")
+        await threads.learn(tx, account_id, [record.email_id for record in records], category_id)
     await listing.set_category(
         tx, account_id, [record.email_id for record in records], category_id=category_id, source="user", confidence=100
     )
