@@ -119,7 +119,11 @@ def managesieve_services(appliance: Appliance, host: Host) -> list[Service]:
     if not sockets:
         return []
     services = ManageSieveServices(
-        scripts=ScriptService(database=appliance.adapters.database, directory=appliance.identity.directory),
+        scripts=ScriptService(
+            database=appliance.adapters.database,
+            directory=appliance.identity.directory,
+            worker=appliance.adapters.workers.sign,
+        ),
         logins=appliance.identity.logins,
         extensions=EXTENSIONS,
         notify_methods=NOTIFY_METHODS,

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from server.adapters.worker import ThreadWorker
 from server.domain.ids import AccountId
 from server.managesieve.server import ManageSieveServer
 from server.managesieve.services import ManageSieveServices
@@ -115,7 +116,8 @@ async def open_managesieve(folder: Path) -> AsyncIterator[SieveEdge]:
         logins = FakeLogins()
         for address in (ADDRESS, "b@example.org"):
             logins.accounts[address] = await add_account(database, address)
-        scripts = ScriptService(database=database, directory=Directory(database, WallClock()))
+        worker = ThreadWorker("sieve", threads=1)
+        scripts = ScriptService(database=database, directory=Directory(database, WallClock()), worker=worker)
         gate = FakeGate()
         sock = socket.socket()
         sock.bind(("127.0.0.1", 0))
@@ -143,3 +145,4 @@ async def open_managesieve(folder: Path) -> AsyncIterator[SieveEdge]:
                 await client.close()
             await server.drain(5.0)
             await task
+            worker.close()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from server.protocol.sieve.arguments import Arguments, Kind, Signature, TagKind
 from server.protocol.sieve.errors import SieveSyntaxError
+from server.protocol.sieve.limits import PATTERNS_MAX
 from server.protocol.sieve.matching import Comparator, Match, MatchKind, Relation
 from server.protocol.sieve.regex import PatternError, compile_regex
 from server.protocol.sieve.session import Command, Include, Test
@@ -43,6 +44,7 @@ class Notes:
     required: set[str] = field(default_factory=set)
     includes: list[Include] = field(default_factory=list)
     needs_mailboxes: bool = False
+    patterns: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +96,9 @@ class Context:
     def _check_patterns(self, keys: tuple[Text, ...], *, ignore_case: bool) -> None:
         for key in keys:
             if isinstance(key, str):
+                self.notes.patterns += 1
+                if self.notes.patterns > PATTERNS_MAX:
+                    raise SieveSyntaxError(f"more than {PATTERNS_MAX} regular expressions", self.line)
                 try:
                     compile_regex(key, ignore_case=ignore_case)
                 except PatternError as error:

@@ -20,6 +20,7 @@ from server.protocol.sieve.strings import Text
 
 _NAME = re.compile(r"[!-9;-~]{1,76}")
 _LINE_END = re.compile(r"[\r\n]+[ \t]*")
+_FIT_WORK = 500
 _PROTECTED = frozenset(("received", "auto-submitted"))
 
 
@@ -72,7 +73,7 @@ class DeleteHeader:
             session.view.delete(name, fields)
 
     def _fits(self, field: Field, patterns: list[str], session: Session) -> bool:
-        session.spend(len(field.value))
+        session.spend(_FIT_WORK + len(field.value))
         return self.match.find([decode_text(field.value).strip()], patterns, session.spend) is not None
 
 

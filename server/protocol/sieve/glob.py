@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,39 +18,32 @@ class _Piece:
     """Characters between two stars; None stands for `?`.
 
     Attributes:
-        literal: The longest run without `?`, by which the piece is sought.
-        offset: Where that run begins in the piece.
+        literal: The piece as text when it holds no `?`.
+        pattern: What finds it when it does: fixed characters alone, so it never backtracks.
     """
 
     characters: tuple[str | None, ...]
-    literal: str
-    offset: int
+    literal: str | None
+    pattern: re.Pattern[str] | None
 
     def at(self, text: str, start: int) -> bool:
-        """Whether the piece stands at `start`; the caller made sure that there is room."""
-        if len(self.literal) == len(self.characters):
-            return text.startswith(self.literal, start)
-        return all(c is None or text[start + place] == c for place, c in enumerate(self.characters))
+        """Whether the piece stands at `start`."""
+        if self.pattern is not None:
+            return self.pattern.match(text, start) is not None
+        return text.startswith(self.literal or "", start)
 
     def wild(self, text: str, start: int) -> list[str]:
         """What its question marks matched."""
+        if self.pattern is None:
+            return []
         return [text[start + place] for place, c in enumerate(self.characters) if c is None]
 
     def find(self, text: str, start: int, end: int) -> int:
         """The leftmost place in text[start:end], or -1."""
-        last = end - len(self.characters)
-        if not self.literal:
-            return start if start <= last else -1
-        at = start
-        while at <= last:
-            found = text.find(self.literal, at + self.offset, last + self.offset + len(self.literal))
-            if found < 0:
-                return -1
-            at = found - self.offset
-            if self.at(text, at):
-                return at
-            at += 1
-        return -1
+        if self.pattern is None:
+            return text.find(self.literal or "", start, end)
+        found = self.pattern.search(text, start, end)
+        return -1 if found is None else found.start()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +55,7 @@ class Glob:
     @property
     def weight(self) -> int:
         """Characters compared for one of the text at worst."""
-        return 1 + sum(len(p.characters) for p in self.pieces if len(p.literal) != len(p.characters))
+        return 1 + 2 * sum(len(piece.characters) for piece in self.pieces if piece.pattern is not None)
 
     def match(self, text: str) -> list[str] | None:
         """What the wildcards matched, in order, or None."""
@@ -103,11 +97,7 @@ def compile_glob(pattern: str) -> Glob:
 
 
 def _piece(characters: list[str | None]) -> _Piece:
-    best, offset, start = "", 0, 0
-    for place in range(len(characters) + 1):
-        if place == len(characters) or characters[place] is None:
-            run = "".join(c for c in characters[start:place] if c is not None)
-            if len(run) > len(best):
-                best, offset = run, start
-            start = place + 1
-    return _Piece(tuple(characters), best, offset)
+    if None not in characters:
+        return _Piece(tuple(characters), "".join(c for c in characters if c is not None), None)
+    pattern = "".join("." if c is None else re.escape(c) for c in characters)
+    return _Piece(tuple(characters), None, re.compile(pattern, re.DOTALL))

@@ -50,5 +50,7 @@ FIELDS_ADDED_MAX = 50
 """Header fields one run may add (RFC 5293 §8)."""
 PATTERN_MAX = 500
 """Octets of a regular expression (filtering.md section 5.2)."""
+PATTERNS_MAX = 200
+"""Regular expressions of one script that are checked when it is compiled."""
 DUPLICATE_SECONDS_MAX = 30 * 86_400
 """Longest memory of the duplicate test (RFC 7352 §3.3)."""

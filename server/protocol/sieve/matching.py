@@ -23,6 +23,8 @@ _DIGITS = re.compile(r"[0-9]++")
 _DIGITS_MAX = 4_000
 _LAST_CASED = 0x1E944
 _REGEX_WORK = 20
+_PATTERN_WORK = 50_000
+"""Making the program of a pattern, which may be cached or not."""
 _CASEMAP_WORK = 50
 
 
@@ -108,6 +110,7 @@ class Match:
     def _regex(self, values: Sequence[str], keys: Sequence[str], spend: Callable[[int], None]) -> list[str] | None:
         ignore_case = self.comparator is not Comparator.OCTET
         for key in keys:
+            spend(_PATTERN_WORK)
             try:
                 compiled = compile_regex(key, ignore_case=ignore_case)
             except PatternError as error:

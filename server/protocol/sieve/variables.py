@@ -14,6 +14,7 @@ from server.protocol.sieve.session import GLOBAL, Command, Session, Test
 from server.protocol.sieve.strings import Text, variable_name
 from server.protocol.sieve.tests import Matching
 
+_MODIFIER_WORK = 10
 _MODIFIERS: Mapping[str, tuple[int, Callable[[str], str]]] = {
     "lower": (40, str.lower),
     "upper": (40, str.upper),
@@ -39,6 +40,7 @@ class SetVariable:
         session.step(self.line)
         value = session.text(self.value)[:VALUE_MAX]
         for modifier in self.modifiers:
+            session.spend(_MODIFIER_WORK * len(value))
             value = _MODIFIERS[modifier][1](value)
         session.set_variable(self.name, value, self.line)
 

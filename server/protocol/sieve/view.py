@@ -22,6 +22,9 @@ from server.protocol.sieve.limits import BODY_OCTETS_MAX, FIELDS_ADDED_MAX
 ADDRESSES_MAX = 1_000
 _LINE = 76
 _TEXT_WORK = 4
+_HTML_WORK = 20
+_FIELD_WORK = 20
+_PART_WORK = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +47,9 @@ class MessageView:
         self._spend = spend
         self._trace = list(split_header(message.prefix)) if message.prefix else []
         self._fields = list(split_header(message.octets))
+        self._by_name: dict[bytes, list[bytes]] | None = None
         self._texts: dict[bytes, list[str]] = {}
+        self._header: bytes | None = None
         self._structure: Structure | None = None
         self._edited = False
         self._added = 0
@@ -56,12 +61,17 @@ class MessageView:
     @property
     def own_fields(self) -> Sequence[Field]:
         """Fields of the message itself, edited ones among them."""
+        self._spend(_FIELD_WORK * len(self._fields))
         return self._fields
 
     def raw(self, name: str) -> list[bytes]:
         """Raw values of all fields of that name, any case, in order."""
-        wanted = name.lower().encode()
-        return [field.value for field in (*self._trace, *self._fields) if field.name == wanted]
+        if self._by_name is None:
+            self._spend(_FIELD_WORK * len(self._fields))
+            self._by_name = {}
+            for field in (*self._trace, *self._fields):
+                self._by_name.setdefault(field.name, []).append(field.value)
+        return self._by_name.get(name.lower().encode(), [])
 
     def values(self, name: str) -> list[str]:
         """Decoded values without white space at their ends."""
@@ -122,7 +132,10 @@ class MessageView:
                 continue
             text = self._text(part, left)
             left -= part.size_octets
-            found.append(strip_html(text) if part.subtype == b"html" else text)
+            if part.subtype == b"html":
+                self._spend(_HTML_WORK * len(text))
+                text = strip_html(text)
+            found.append(text)
         return found
 
     def _text(self, part: Part, at_most: int) -> str:
@@ -133,7 +146,9 @@ class MessageView:
         if self._structure is None:
             self._spend(len(self._message.octets) // 4)
             self._structure = parse_structure(self._message.octets)
-        return list(self._structure.walk())
+        parts = list(self._structure.walk())
+        self._spend(_PART_WORK * len(parts))
+        return parts
 
     # --- editing (RFC 5293)
 
@@ -149,20 +164,26 @@ class MessageView:
 
     def delete(self, name: str, fields: Sequence[Field]) -> None:
         """Take out fields of one name, by identity."""
+        self._spend(_FIELD_WORK * len(self._fields))
         doomed = {id(field) for field in fields}
         self._fields = [field for field in self._fields if id(field) not in doomed]
         self._changed(name)
 
     def _changed(self, name: str) -> None:
         self._edited = True
+        self._by_name = self._header = None
         self._texts.pop(name.lower().encode(), None)
 
     def header(self) -> bytes | None:
         """The header section with its empty line as edited, or None when nothing was."""
         if not self._edited:
             return None
+        if self._header is not None:
+            return self._header
+        self._spend(sum(len(field.raw) for field in self._fields))
         lines = (field.raw if field.raw.endswith(b"\r\n") else field.raw[:-1] + b"\r\n" for field in self._fields)
-        return b"".join(lines) + b"\r\n"
+        self._header = b"".join(lines) + b"\r\n"
+        return self._header
 
 
 def _is_type(part: Part, wanted: str) -> bool:

@@ -12,9 +12,11 @@ from typing import TypeVar
 
 from server.domain.errors import Conflict, InvalidInput, NotFound, OverQuota
 from server.domain.ids import AccountId, TenantId
+from server.domain.ports import Worker
 from server.protocol.sieve.compile import compile_script
 from server.protocol.sieve.errors import SieveSyntaxError
 from server.protocol.sieve.limits import SCRIPT_OCTETS_MAX
+from server.protocol.sieve.session import Script
 from server.services.identity.directory import Directory
 from server.store.database import Database
 from server.store.repositories import filters
@@ -27,6 +29,8 @@ NAME_MAX = 128
 """Characters of a script's name (RFC 5804 §1.6)."""
 SCRIPTS_MAX = 32
 """Scripts of one account."""
+AT_ONCE_OCTETS = 4 * 1024
+"""Octets of a script that compiles in a few milliseconds."""
 TOTAL_OCTETS_MAX = 1024 * 1024
 """Octets of all scripts of one account."""
 
@@ -48,11 +52,13 @@ class ScriptService:
 
     Args:
         directory: Told to forget what it knows of accounts when something changed.
+        worker: Compiles what would hold the loop up.
     """
 
-    def __init__(self, *, database: Database, directory: Directory) -> None:
+    def __init__(self, *, database: Database, directory: Directory, worker: Worker) -> None:
         self._database = database
         self._directory = directory
+        self._worker = worker
 
     async def list(self, account_id: AccountId) -> Sequence[tuple[str, bool]]:
         """Name and whether it is active, by name (RFC 5804 §2.7)."""
@@ -69,11 +75,15 @@ class ScriptService:
 
     async def check(self, octets: bytes) -> tuple[str, ...]:
         """Warnings about a script that compiles (RFC 5804 §2.12). Raises ScriptInvalid."""
+        return _warnings(await self._compiled(octets))
+
+    async def _compiled(self, octets: bytes) -> Script:
         try:
-            script = compile_script(octets)
+            if len(octets) <= AT_ONCE_OCTETS:
+                return compile_script(octets)
+            return await self._worker.run(lambda: compile_script(octets))
         except SieveSyntaxError as error:
             raise ScriptInvalid(error) from error
-        return () if script.commands else ("the script does nothing: all mail is kept",)
 
     async def put(
         self, account_id: AccountId, name: str, octets: bytes, *, also: Unit[None] | None = None
@@ -91,7 +101,9 @@ class ScriptService:
             OverQuota: Codes `max_scripts` and `max_size`.
         """
         checked = check_name(name)
-        warnings = await self.check(octets)
+        if len(octets) > SCRIPT_OCTETS_MAX:
+            raise OverQuota(f"a script has at most {SCRIPT_OCTETS_MAX} octets", code="max_size")
+        script = await self._compiled(octets)
 
         async def unit(tx: Transaction) -> tuple[str, ...]:
             tenant_id = await _tenant(tx, account_id)
@@ -111,7 +123,7 @@ class ScriptService:
             await filters.refresh_version(tx, account_id, tenant_id)
             if also is not None:
                 await also(tx)
-            return _missing(known, checked, octets) + warnings
+            return _missing(known, checked, script) + _warnings(script)
 
         return await self._write("sieve.put", unit)
 
@@ -206,8 +218,12 @@ def _check_room(known: tuple[ScriptRow, ...], name: str, size: int) -> None:
         raise OverQuota(f"all scripts have at most {TOTAL_OCTETS_MAX} octets together", code="max_size")
 
 
-def _missing(known: tuple[ScriptRow, ...], name: str, octets: bytes) -> tuple[str, ...]:
+def _warnings(script: Script) -> tuple[str, ...]:
+    return () if script.commands else ("the script does nothing: all mail is kept",)
+
+
+def _missing(known: tuple[ScriptRow, ...], name: str, script: Script) -> tuple[str, ...]:
     """Warnings about included scripts that are not there yet."""
     names = {one.name for one in known} | {name}
-    wanted = [one.name for one in compile_script(octets).includes if one.personal]
+    wanted = [one.name for one in script.includes if one.personal]
     return tuple(f"the included script {one!r} is not there yet" for one in wanted if one not in names)

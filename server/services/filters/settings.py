@@ -82,11 +82,14 @@ class StoredScript:
 class FilterService:
     """Use cases of the API."""
 
-    def __init__(self, writer: DirectoryWriter, scripts: ScriptService, *, clock: Clock, trials: Trials) -> None:
+    def __init__(
+        self, writer: DirectoryWriter, scripts: ScriptService, *, clock: Clock, trials: Trials, worker: Worker
+    ) -> None:
         self._writer = writer
         self._scripts = scripts
         self._clock = clock
         self._trials = trials
+        self._worker = worker
 
     async def account(self, scope: Scope, ref: str, *, write: bool) -> Account:
         """The account that is meant. Raises Forbidden, NotFound."""
@@ -172,7 +175,7 @@ class FilterService:
 
     async def set_rules(self, scope: Scope, ref: str, given: RulesInput) -> Sequence[Rule]:
         """Replace all rules. Raises InvalidInput with the pointer of what is wrong."""
-        check_rules(given.rules)
+        await self._worker.run(lambda: check_rules(given.rules))
 
         async def unit(tx: Transaction) -> Sequence[Rule]:
             account = await _account(tx, scope, ref, write=True)
@@ -245,8 +248,8 @@ def make_filter_service(
         clock=clock,
         settings=settings,
     )
-    scripts = ScriptService(database=database, directory=directory)
-    return FilterService(DirectoryWriter(database, directory), scripts, clock=clock, trials=trials)
+    scripts = ScriptService(database=database, directory=directory, worker=worker)
+    return FilterService(DirectoryWriter(database, directory), scripts, clock=clock, trials=trials, worker=worker)
 
 
 async def _account(tx: Transaction, scope: Scope, ref: str, *, write: bool) -> Account:

@@ -24,7 +24,7 @@ async def account(identity: Identity, address: str) -> AccountId:
 
 @pytest.fixture
 def scripts(identity: Identity) -> ScriptService:
-    return ScriptService(database=identity.database, directory=identity.directory)
+    return ScriptService(database=identity.database, directory=identity.directory, worker=identity.worker)
 
 
 async def version(identity: Identity, address: str = "anna@example.org") -> int:

@@ -26,7 +26,9 @@ async def account(doors: Doors, address: str = "anna@example.org") -> AccountId:
 
 
 def scripts(doors: Doors) -> ScriptService:
-    return ScriptService(database=doors.identity.database, directory=doors.identity.directory)
+    return ScriptService(
+        database=doors.identity.database, directory=doors.identity.directory, worker=doors.identity.worker
+    )
 
 
 async def script(doors: Doors, text: str, address: str = "anna@example.org") -> None:

@@ -317,3 +317,13 @@ def test_a_pattern_of_question_marks_is_bounded() -> None:
     pattern = "*" + "a?" * 2000 + "*b"
     error = runtime_error(f'if header :matches "X" "{pattern}" {{ discard; }}', message("X: " + "a" * 90_000))
     assert "too long" in error.reason
+
+
+def test_question_marks_are_sought_without_backtracking() -> None:
+    test = 'if header :matches "X" "*a?a?a?b*" { discard; }\n'
+    assert "stopped" in runtime_error(test * 2000, message("X: " + "a" * 90_000)).reason
+
+
+def test_patterns_of_a_script_are_counted() -> None:
+    test = 'if header :regex "X" "a+" { discard; }\n'
+    assert "regular expressions" in syntax_error('require "regex";\n' + test * 201).reason
