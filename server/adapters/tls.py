@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
 from server.adapters.certificates import CertificateInfo, ensure_self_signed, read_info
 from server.config.schema import Tls
 from server.telemetry import metrics
@@ -98,6 +101,7 @@ class TlsContexts:
             stamp = _stamp((cert_path, key_path))
             context.load_cert_chain(cert_path, key_path, password=_no_password)
             info = read_info(cert_path)
+            context.end_point = end_point_of(cert_path)
         except ssl.SSLError as error:
             reason = (error.reason or "not a PEM chain and key").lower().replace("_", " ")
             raise CertificateError(f"{cert_path}, {key_path}: {reason}") from error
@@ -113,9 +117,33 @@ class TlsContexts:
         connection.context = self._current
 
 
-def server_context(min_version: str) -> ssl.SSLContext:
+class ServerContext(ssl.SSLContext):
+    """A context that knows its certificate as channel binding data, which the library does not tell of our own.
+
+    Attributes:
+        end_point: tls-server-end-point (RFC 5929 §4.1), empty when it is not defined for the certificate.
+    """
+
+    end_point: bytes = b""
+
+
+def end_point_of(cert_path: Path) -> bytes:
+    """The digest of the first certificate of a PEM chain by its signature's hash, SHA-256 for MD5 and SHA-1.
+
+    Signatures without a hash of their own, as Ed25519's, define none: the result is empty (RFC 5929 §4.1).
+    """
+    certificate = x509.load_pem_x509_certificates(cert_path.read_bytes())[0]
+    algorithm = certificate.signature_hash_algorithm
+    if algorithm is None:
+        return b""
+    if algorithm.name in ("md5", "sha1"):
+        algorithm = hashes.SHA256()
+    return certificate.fingerprint(algorithm)
+
+
+def server_context(min_version: str) -> ServerContext:
     """An empty context for a server."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[min_version]
     context.set_ciphers(TLS12_CIPHERS)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE

@@ -61,10 +61,15 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsInfo:
-    """What was negotiated: `version` as in 'TLSv1.3', `cipher` in OpenSSL's name."""
+    """What was negotiated: `version` as in 'TLSv1.3', `cipher` in OpenSSL's name.
+
+    Attributes:
+        end_point: Our certificate's digest as channel binding data (RFC 5929 §4.1); empty where it can't be used.
+    """
 
     version: str
     cipher: str
+    end_point: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

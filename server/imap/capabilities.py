@@ -24,6 +24,12 @@ def capabilities(session: Session) -> bytes:
             words += b" COMPRESS=DEFLATE"
         return b"%s APPENDLIMIT=%d" % (words, session.settings.smtp.max_message_size)
     if session.is_secure:
-        return _ALWAYS + b" " + _LOGINS
+        bound = b" AUTH=SCRAM-SHA-256-PLUS" if end_point(session) else b""
+        return _ALWAYS + b" " + _LOGINS + bound
     starttls = b" STARTTLS" if session.tls_context() is not None else b""
     return _ALWAYS + starttls + b" LOGINDISABLED"
+
+
+def end_point(session: Session) -> bytes:
+    """What a login can be bound to, empty when the channel has nothing (RFC 5929 §4)."""
+    return session.info.tls.end_point if session.info.tls is not None else b""

@@ -212,7 +212,9 @@ class ImapConnection(asyncio.Protocol):
         self._reading_paused = False
         layer = transport.get_extra_info("ssl_object")
         cipher = layer.cipher()
-        return TlsInfo(version=layer.version() or "", cipher=cipher[0] if cipher else "")
+        # The context that was chosen in the handshake knows the certificate that was shown.
+        end_point = getattr(layer.context, "end_point", b"")
+        return TlsInfo(version=layer.version() or "", cipher=cipher[0] if cipher else "", end_point=end_point)
 
     async def _handshake(self, transport: asyncio.Transport, context: ssl.SSLContext) -> asyncio.Transport:
         upgraded = await asyncio.get_running_loop().start_tls(

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import re
 import socket
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -264,6 +265,7 @@ async def open_imap(
     quota: int = 0,
     inline_max: int = 16 * 1024,
     gate: Gate | None = None,
+    tls: Callable[[], ssl.SSLContext] = server_context,
 ) -> AsyncIterator[ImapEdge]:
     """A server on both ports with the accounts a@example.org and b@example.org."""
     notifier = RecordingNotifier()
@@ -280,7 +282,7 @@ async def open_imap(
         server = ImapServer(
             services=ImapServices(mailstore=store, logins=logins, clock=clock, gate=gate or OpenGate()),
             settings=settings or Settings(),
-            tls=server_context,
+            tls=tls,
             sockets={Listener.IMAP: [plain], Listener.IMAPS: [secure]},
         )
         edge = ImapEdge(server, database, store, logins, notifier, plain.getsockname()[1], secure.getsockname()[1])

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 
 from server.domain.errors import Forbidden, MaiRustError, RateLimited, Unauthenticated
 from server.domain.identity import Principal
-from server.imap.capabilities import capabilities
+from server.imap.capabilities import capabilities, end_point
 from server.imap.connection import ConnectionClosed
 from server.imap.session import Result, Session, bad, no, ok
 from server.protocol.imap.commands import Authenticate, Login
@@ -59,7 +59,13 @@ async def do_login(session: Session, command: Login) -> Result:
 async def do_authenticate(session: Session, command: Authenticate) -> Result:
     if not session.is_secure:
         return no("Log in after STARTTLS", b"PRIVACYREQUIRED")
-    mechanisms = {"PLAIN": _plain, "LOGIN": _login, "SCRAM-SHA-256": _scram, "OAUTHBEARER": _bearer}
+    mechanisms = {
+        "SCRAM-SHA-256-PLUS": _scram_plus,
+        "PLAIN": _plain,
+        "LOGIN": _login,
+        "SCRAM-SHA-256": _scram,
+        "OAUTHBEARER": _bearer,
+    }
     mechanism = mechanisms.get(command.mechanism)
     if mechanism is None:
         return no("Mechanism is not available", b"CANNOT")
@@ -104,10 +110,18 @@ async def _login(session: Session, initial: bytes | None) -> Principal:
     return await _authenticate(session, login, password, "LOGIN")
 
 
-async def _scram(session: Session, initial: bytes | None) -> Principal:
+async def _scram_plus(session: Session, initial: bytes | None) -> Principal:
+    """SCRAM bound to the TLS channel by our certificate (RFC 5802 §6, RFC 5929 §4)."""
+    if not end_point(session):
+        raise SaslSyntaxError("channel binding is not available")
+    return await _scram(session, initial, bound=True)
+
+
+async def _scram(session: Session, initial: bytes | None, *, bound: bool = False) -> Principal:
     """RFC 5802 §5; the server's signature travels in a last challenge (RFC 9051 §6.2.2)."""
     logins = session.services.logins
-    server = ScramServer(secrets.token_urlsafe(_NONCE_OCTETS).encode("ascii"))
+    nonce = secrets.token_urlsafe(_NONCE_OCTETS).encode("ascii")
+    server = ScramServer(nonce, end_point=end_point(session), bound=bound)
     login = server.client_first(await _response(session, b"", initial))
     challenge = server.server_first(await logins.scram(login, app_passwords=True))
     signature = server.client_final(await _response(session, challenge, None))

@@ -1,7 +1,8 @@
 """SCRAM-SHA-256, the server's side, without I/O (RFC 5802, RFC 7677).
 
 - The server keeps salt, iterations, StoredKey and ServerKey, never the password.
-- Channel binding is not offered: a client that says it saw no offer is believed, one that binds is refused (§6).
+- Channel binding is tls-server-end-point (RFC 5929 §4). Where it is offered, a client that says it saw no offer is
+  refused: somebody took the offer away (§6).
 - The proof is compared in constant time.
 - Names are escaped as `=2C` and `=3D` on the wire (§5.1) and plain here.
 """
@@ -20,7 +21,8 @@ ITERATIONS = 4096
 """The least RFC 7677 §4 allows; the password's own Argon2id hash is what resists guessing."""
 
 CLIENT_NONCE_MAX = 256
-_FIRST = re.compile(rb"(n|y),(?:a=([^,\x00]*))?,(n=([^,\x00]+),r=([!-+\--~]+))")
+BINDING = b"tls-server-end-point"
+_FIRST = re.compile(rb"(n|y|p=[A-Za-z0-9.-]{1,64}),(?:a=([^,\x00]*))?,(n=([^,\x00]+),r=([!-+\--~]+))")
 _FINAL = re.compile(rb"(c=([A-Za-z0-9+/=]+),r=([!-+\--~]+)),p=([A-Za-z0-9+/=]+)")
 _ESCAPED = re.compile(r"=2C|=3D|(=)")
 
@@ -70,13 +72,17 @@ class ScramServer:
 
     Args:
         nonce: The server's part of the nonce: at least 18 random octets as printable ASCII without comma.
+        end_point: The channel's binding data, empty where binding was not offered.
+        bound: Whether the client chose the mechanism that binds, SCRAM-SHA-256-PLUS.
 
     Attributes:
         matched: After a right proof, the id of the one of `others` it was made with; empty for the credential itself.
     """
 
-    def __init__(self, nonce: bytes) -> None:
+    def __init__(self, nonce: bytes, *, end_point: bytes = b"", bound: bool = False) -> None:
         self.matched = ""
+        self._end_point = end_point
+        self._bound = bound
         self._nonce = nonce
         self._gs2_header = b""
         self._client_first_bare = b""
@@ -87,11 +93,16 @@ class ScramServer:
         """Take `gs2-header n=name,r=nonce` and return the login name (RFC 5802 §7 "client-first-message").
 
         Raises:
-            SaslSyntaxError: Outside the grammar, channel binding asked for, or another identity requested.
+            SaslSyntaxError: Outside the grammar, another binding than the mechanism's, or another identity requested.
         """
         match = _FIRST.fullmatch(message)
         if match is None or len(match.group(5)) > CLIENT_NONCE_MAX:
             raise SaslSyntaxError("malformed client-first-message")
+        flag = match.group(1)
+        if (flag == b"p=" + BINDING) != self._bound or (flag not in (b"n", b"y") and not self._bound):
+            raise SaslSyntaxError("another channel binding than the mechanism's")
+        if flag == b"y" and self._end_point:
+            raise SaslSyntaxError("the offer of channel binding did not arrive")
         login = parse_name(match.group(4))
         authorization = match.group(2)
         if authorization and parse_name(authorization) != login:
@@ -119,7 +130,8 @@ class ScramServer:
         if match is None or self._credential is None:
             raise SaslSyntaxError("malformed client-final-message")
         without_proof, binding, nonce, encoded = match.groups()
-        if decode_base64(binding) != self._gs2_header or not hmac.compare_digest(nonce, self._nonce):
+        expected = self._gs2_header + (self._end_point if self._bound else b"")
+        if not hmac.compare_digest(decode_base64(binding), expected) or not hmac.compare_digest(nonce, self._nonce):
             raise SaslSyntaxError("channel binding or nonce differ")
         proof = decode_base64(encoded)
         auth_message = b",".join((self._client_first_bare, self._server_first, without_proof))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
+import hmac
 import imaplib
 from pathlib import Path
 
 import pytest
 
+from server.adapters.tls import TlsContexts
+from server.config.schema import Tls
 from server.imap.commands import auth
 from server.protocol.sasl.scram import ScramServer
 from tests.support.imap_edge import PASSWORD, ImapEdge, open_imap, settings_with
@@ -208,3 +212,55 @@ async def test_a_refused_token_is_told_why_before_it_fails(edge: ImapEdge, monke
         assert b"invalid_token" in base64.b64decode((await client.line())[2:])
         await client.send(answer + b"\r\n")
         assert (await client.until(b"x"))[-1].startswith(result)
+
+
+def _proof(password: bytes, first_bare: bytes, server_first: bytes, final: bytes) -> bytes:
+    """A client's side of RFC 5802 §3."""
+    fields = dict(part.split(b"=", 1) for part in server_first.split(b","))
+    salted = hashlib.pbkdf2_hmac("sha256", password, base64.b64decode(fields[b"s"]), int(fields[b"i"]))
+    key = hmac.digest(salted, b"Client Key", "sha256")
+    message = b",".join((first_bare, server_first, final))
+    signature = hmac.digest(hashlib.sha256(key).digest(), message, "sha256")
+    return base64.b64encode(bytes(a ^ b for a, b in zip(key, signature, strict=True)))
+
+
+async def _scram(edge: ImapEdge, mechanism: bytes, gs2: bytes, binding: bytes) -> bytes:
+    """One exchange with the right password; the tagged line."""
+    client = await edge.connect()
+    bare = b"n=a@example.org,r=fyko"
+    await client.send(b"x AUTHENTICATE " + mechanism + b" " + base64.b64encode(gs2 + bare) + b"\r\n")
+    challenge = await client.line()
+    if not challenge.startswith(b"+ "):
+        return challenge
+    server_first = base64.b64decode(challenge[2:])
+    nonce = server_first.partition(b",")[0]
+    final = b"c=" + base64.b64encode(gs2 + binding) + b"," + nonce
+    proof = _proof(PASSWORD, bare, server_first, final)
+    await client.send(base64.b64encode(final + b",p=" + proof) + b"\r\n")
+    answer = await client.line()
+    if answer.startswith(b"+ "):
+        await client.send(b"\r\n")
+        answer = await client.line()
+    return answer
+
+
+async def test_scram_bound_to_the_channel(tmp_path: Path) -> None:
+    """SCRAM-SHA-256-PLUS with tls-server-end-point (RFC 5802 §6, RFC 7677, RFC 5929 §4)."""
+    contexts = TlsContexts(Tls(), folder=tmp_path, hostname="mx.example.org")
+    async with open_imap(tmp_path, tls=contexts.server_context) as edge:
+        client = await edge.connect()
+        certificate = client.writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        end_point = hashlib.sha256(certificate).digest()
+        assert b" AUTH=SCRAM-SHA-256-PLUS" in (await client.ok(b"CAPABILITY"))[0]
+        plus, gs2 = b"SCRAM-SHA-256-PLUS", b"p=tls-server-end-point,,"
+        assert (await _scram(edge, plus, gs2, end_point)).startswith(b"x OK")
+        assert (await _scram(edge, b"SCRAM-SHA-256", b"n,,", b"")).startswith(b"x OK")
+        for mechanism, header, binding in (
+            (plus, gs2, b"\x18" * 32),
+            (plus, gs2, b""),
+            (plus, b"n,,", b""),
+            (plus, b"p=tls-unique,,", end_point),
+            (b"SCRAM-SHA-256", gs2, end_point),
+            (b"SCRAM-SHA-256", b"y,,", b""),
+        ):
+            assert (await _scram(edge, mechanism, header, binding)).startswith(b"x BAD"), (mechanism, header)
