@@ -14,6 +14,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import cast
 
+from server.domain.flags import ALL_FLAGS, FLAGGED
 from server.domain.ids import ModSeq, Uid
 from server.imap.modes import SessionModes
 from server.protocol.imap.flags import SYSTEM_NAMES, format_flags, format_keywords
@@ -34,6 +35,8 @@ class SelectedMailbox:
         self._view: MailboxView | None = None
         self.uids = array("I")
         self.recent_from = 1
+        self.permitted = ALL_FLAGS
+        """Flags this session may change (RFC 4314 §4)."""
         self.told_modseq = ModSeq(0)
         self.saved = array("I")
         """UIDs that SEARCH RETURN (SAVE) found last; "$" (RFC 5182)."""
@@ -220,9 +223,11 @@ class SelectedMailbox:
         return b"* FLAGS (" + SYSTEM_NAMES + format_keywords(sorted(self._keywords)) + b")\r\n"
 
     def permanent_flags_line(self) -> bytes:
-        """PERMANENTFLAGS; empty in a mailbox that is open read-only (RFC 9051 §7.1)."""
+        """PERMANENTFLAGS; empty in a mailbox that is open read-only (RFC 9051 §7.1), else what the rights allow."""
         if self.read_only:
             return b"* OK [PERMANENTFLAGS ()] Read-only mailbox\r\n"
+        if not self.permitted & FLAGGED:
+            return b"* OK [PERMANENTFLAGS " + format_flags(self.permitted, "", recent=False) + b"] Flags permitted\r\n"
         names = SYSTEM_NAMES + format_keywords(sorted(self._keywords))
         return b"* OK [PERMANENTFLAGS (" + names + b" \\*)] Flags permitted\r\n"
 

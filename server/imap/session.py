@@ -24,6 +24,7 @@ from server.imap.connection import ConnectionClosed, ImapConnection
 from server.imap.modes import SessionModes
 from server.imap.selected import SelectedMailbox
 from server.imap.services import ImapServices
+from server.services.mailstore.access import flag_mask
 from server.services.mailstore.store import MailStore
 
 SLICE_S = 0.0015
@@ -220,6 +221,7 @@ class Session:
         self.rights = place.rights
         read_only = read_only or not any(right in CHANGING for right in place.rights)
         selected = SelectedMailbox(read_only=read_only, modes=self.modes, wake=self.connection.poke)
+        selected.permitted = flag_mask(place.rights)
         view = await self.mailstore.open(place.account_id, mailbox.id, selected)
         selected.attach(view)
         self.selected_mailbox = selected

@@ -134,6 +134,7 @@ async def test_flags_change_by_their_class(team: ImapEdge) -> None:
     await _as_anna(team, b"SETACL Projects bert@example.org lrs")
     client = await team.login("bert@example.org")
     await client.ok(b'SELECT "' + SHARED + b'"')
+    assert b"* OK [PERMANENTFLAGS (\\Seen)] Flags permitted" in await client.ok(b'SELECT "' + SHARED + b'"')
     (line,) = await client.ok(b"STORE 1 FLAGS (\\Seen \\Answered)")
     assert set(line.partition(b"FLAGS (")[2].rstrip(b")").split()) >= {b"\\Seen", b"\\Deleted", b"\\Flagged", b"word"}
     assert b"\\Answered" not in line
