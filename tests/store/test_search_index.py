@@ -237,3 +237,18 @@ async def test_a_damage_that_only_writing_shows_is_mended_too(tmp_path: Path) ->
             assert (await room.indexer.verify()).damaged
             await room.settle()
             assert await room.found(BodyKey("raclette", False)) == {1}
+
+
+async def test_mail_that_waits_in_vain_is_told(room: SearchRoom) -> None:
+    """Health: waiting counts from when something was indexed last, or the mail came."""
+    assert await room.database.read("t", search.idle_us) == 0
+    await room.add(MAILS[0])
+    await room.settle()
+    await room.add(MAILS[1])
+    hour_us = 3_600_000_000
+    long_ago = text("UPDATE search_documents SET indexed_at = indexed_at - :span")
+    await room.database.write("t", lambda tx: tx.execute(long_ago, {"span": 900 * 24 * hour_us}))
+    await room.database.write("t", lambda tx: tx.execute(text("UPDATE emails SET received_at = 1")))
+    assert await room.database.read("t", search.idle_us) > hour_us
+    await room.settle()
+    assert await room.database.read("t", search.idle_us) == 0

@@ -18,7 +18,7 @@ from server.config.schema import Settings
 from server.domain.errors import MaiRustError
 from server.domain.ports import BlobStore, Clock
 from server.store.database import Database
-from server.store.repositories import status
+from server.store.repositories import search, status
 from server.store.repositories.status import Totals
 from server.store.times import to_us
 from server.store.transaction import Transaction
@@ -29,6 +29,8 @@ log = get_logger("api")
 CHECK_TIMEOUT_S = 5.0
 QUEUE_OLD_S = 6 * 3600.0
 """A delivery that waits longer than this makes the server degraded."""
+INDEX_LATE_S = 3600.0
+"""Mail that waits longer for the search index makes the server degraded: searches are right, but slow."""
 CERTIFICATE_SOON = timedelta(days=14)
 
 
@@ -149,7 +151,12 @@ class StatusService:
 
     async def parts(self) -> dict[str, PartHealth]:
         """Health of every part."""
-        return {**await self._essential(), "queue": await self._timed(self._queue), "tls": await self._timed(self._tls)}
+        return {
+            **await self._essential(),
+            "queue": await self._timed(self._queue),
+            "search": await self._timed(self._search),
+            "tls": await self._timed(self._tls),
+        }
 
     async def status(self) -> SystemStatus:
         """The figures of one screen."""
@@ -221,6 +228,15 @@ class StatusService:
             latency_ms=0,
             error="a delivery waits for more than six hours" if old else "",
             figures={"length": waiting.length, "oldest_s": oldest_s},
+        )
+
+    async def _search(self) -> PartHealth:
+        idle_us = await self._database.read("health.search", search.idle_us)
+        late = idle_us / 1_000_000 > INDEX_LATE_S
+        return PartHealth(
+            status=Health.DEGRADED if late else Health.HEALTHY,
+            latency_ms=0,
+            error="mail has waited for the search index for more than an hour: mairust mailbox index" if late else "",
         )
 
     async def _tls(self) -> PartHealth:

@@ -305,6 +305,15 @@ async def count(tx: Transaction, account_id: AccountId | None = None) -> IndexCo
     return IndexCount(indexed=numbers[0], pending=numbers[1], total=numbers[2])
 
 
+async def idle_us(tx: Transaction) -> int:
+    """For how long mail has waited and nothing was indexed; 0 when nothing waits, or nothing was ever indexed."""
+    oldest = await tx.fetch_one(select(func.min(emails.c.received_at)).join(p, p.c.email_id == emails.c.id))
+    newest = await tx.fetch_one(select(d.c.indexed_at).order_by(d.c.number.desc()).limit(1))
+    if oldest is None or oldest[0] is None or newest is None:
+        return 0
+    return max(0, tx.now_us - max(cast(int, oldest[0]), cast(int, newest[0])))
+
+
 async def reindex(tx: Transaction, account_id: AccountId) -> int:
     """Put all mail of an account on the list again; what is indexed stays found until its turn. Returns how many."""
     return await _enlist(tx, select(emails.c.id, emails.c.account_id).where(emails.c.account_id == account_id))
