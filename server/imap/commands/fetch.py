@@ -229,9 +229,13 @@ class _Fetch:
         """The items without sections; with what a client must learn of messages that became \\Seen."""
         items = [item for item in self._items if isinstance(item, FetchAttribute)]
         if self._seen and any(uid in self._seen for _, uid in page):
+            modes = self._session.modes
+            # RFC 7162 §3.2.4: with QRESYNC whatever tells changed flags names the UID.
+            if modes.qresync and not modes.uid_only and FetchAttribute.UID not in items:
+                items.insert(0, FetchAttribute.UID)
             if FetchAttribute.FLAGS not in items:
                 items.append(FetchAttribute.FLAGS)
-            if self._session.modes.condstore and FetchAttribute.MODSEQ not in items:
+            if modes.condstore and FetchAttribute.MODSEQ not in items:
                 items.append(FetchAttribute.MODSEQ)
         return items
 

@@ -101,6 +101,14 @@ class Slice:
             self._places = [place for uid in self.uids if (place := view.index(uid)) is not None]
         self.rows: Sequence[SearchRow | None] | None = None
         self.texts: Sequence[MessageText] | None = None
+        self._subject_lines: dict[int, str] = {}
+
+    def subject_line(self, place: int, subject: str) -> str:
+        """The terms of a message's subject, made once however many keys ask."""
+        line = self._subject_lines.get(place)
+        if line is None:
+            line = self._subject_lines[place] = term_line(subject)
+        return line
 
     @cached_property
     def flags(self) -> Sequence[int]:
@@ -274,7 +282,10 @@ class _Evaluation:
             row = rows[place]
             if row is None or len(row.subject) >= TEXT_MAX:
                 perhaps.append(place)
-            elif phrase.found_in(term_line(row.subject)) if phrase.terms else wanted in fold(row.subject):
+            elif phrase.terms:
+                if phrase.found_in(self._messages.subject_line(place, row.subject)):
+                    yes.append(place)
+            elif wanted in fold(row.subject):
                 yes.append(place)
         return yes, perhaps
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from server.domain.ids import AccountId, MailboxId, Uid
@@ -27,7 +28,9 @@ from server.telemetry.log import get_logger
 log = get_logger("search")
 
 SLICE_MESSAGES = 1000
-"""Messages evaluated between two turns of the loop: under a millisecond a key."""
+SLICE_MESSAGES_MIN = 10
+KEYS_A_SLICE = 10
+"""Messages evaluated between two turns of the loop, fewer for a search of many keys: a millisecond or two in all."""
 ROWS_PAGE = 500
 BATCH_OCTETS = 1024 * 1024
 
@@ -96,8 +99,9 @@ class Searcher:
         parts = set(leaves(key))
         terms = await self._terms(scope, parts)
         progress = _Progress()
-        for start in range(0, len(scope.uids), SLICE_MESSAGES):
-            uids = scope.uids[start : start + SLICE_MESSAGES]
+        step = max(SLICE_MESSAGES_MIN, SLICE_MESSAGES // (1 + len(parts) // KEYS_A_SLICE))
+        for start in range(0, len(scope.uids), step):
+            uids = scope.uids[start : start + step]
             messages = Slice(scope.view, range(start + 1, start + len(uids) + 1), uids)
             progress.add(messages, *split(messages, key, terms))
             await pace()
@@ -138,7 +142,7 @@ class Searcher:
             messages.settle()
             rows = await self._reader.search_rows(scope.view, messages.uids)
             messages.rows = [rows.get(uid) for uid in messages.uids]
-            progress.add(messages, *split(messages, key, terms))
+            progress.add(messages, *await self._worker.run(partial(split, messages, key, terms)))
             await pace()
 
     async def _by_octets(

@@ -143,6 +143,17 @@ async def test_seen_by_fetch_tells_its_modseq(edge: ImapEdge) -> None:
     assert await client.ok(b"NOOP") == []
 
 
+async def test_seen_by_fetch_names_the_uid_with_qresync(edge: ImapEdge) -> None:
+    """RFC 7162 §3.2.4."""
+    client = await _filled(edge, 1)
+    await client.ok(b"ENABLE QRESYNC")
+    await client.ok(b"SELECT INBOX")
+    (line,) = await client.ok(b"FETCH 1 (BODY[TEXT])")
+    assert line.startswith(b"* 1 FETCH (UID 1 FLAGS (\\Seen")
+    (line,) = await client.ok(b"FETCH 1 (BODY[TEXT])")
+    assert line.startswith(b"* 1 FETCH (BODY[TEXT]")
+
+
 async def test_qresync_has_to_be_enabled(edge: ImapEdge) -> None:
     """RFC 7162 §3.2.3."""
     client = await _filled(edge, 1)
