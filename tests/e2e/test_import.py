@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,7 @@ def inbox(daemon: DaemonProcess, address: str, mailbox: str = "INBOX") -> list[t
 
 def kill_when(daemon: DaemonProcess, done: int) -> None:
     """Kill the daemon once a running job has done so many messages; the job must not be over before."""
-    jobs: list[dict[str, object]] = []
+    jobs: list[dict[str, Any]] = []
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
         connection = UnixConnection(str(daemon.admin_socket))

@@ -48,13 +48,20 @@ Work = Callable[[Job, str], Awaitable[None]]
 
 
 class JobRunner:
-    """Looks for jobs and runs them."""
+    """Looks for jobs and runs them.
 
-    def __init__(self, *, database: Database, clock: Clock, holder: Holder, work: Work) -> None:
+    Args:
+        retry_s: How long a job in trouble waits.
+    """
+
+    def __init__(
+        self, *, database: Database, clock: Clock, holder: Holder, work: Work, retry_s: float = RETRY_S
+    ) -> None:
         self._database = database
         self._clock = clock
         self._holder = holder
         self._work = work
+        self._retry_s = retry_s
         self._wake = asyncio.Event()
         self._running: set[JobId] = set()
         self._waits: dict[JobId, float] = {}
@@ -98,7 +105,7 @@ class JobRunner:
         try:
             job = await self._claim(job_id, owner)
             if job is None:
-                self._waits[job_id] = self._clock.monotonic() + RETRY_S
+                self._waits[job_id] = self._clock.monotonic() + self._retry_s
                 return
             log.info("job.started", job_id=job_id, kind=job.kind.value)
             try:
@@ -108,6 +115,10 @@ class JobRunner:
                     keeper.cancel()
             except* (JobFailed, JobTroubled, JobStopped, MaiRustError) as errors:
                 await self._ended_badly(job_id, errors.exceptions[0])
+            except* Exception as errors:
+                # A fault of ours in one job must not end the others.
+                log.exception("job.crashed", errors.exceptions[0], job_id=job_id)
+                await self._ended_badly(job_id, JobTroubled("internal error"))
             else:
                 await self._end(job_id, JobStatus.SUCCEEDED, "")
             await self._database.write("job.release", lambda tx: jobs.release(tx, job_id, owner=owner))
@@ -142,7 +153,7 @@ class JobRunner:
             await self._end(job_id, JobStatus.FAILED, words)
             return
         log.warning("job.troubled", job_id=job_id, reason=words)
-        self._waits[job_id] = self._clock.monotonic() + RETRY_S
+        self._waits[job_id] = self._clock.monotonic() + self._retry_s
 
     async def _try_again(self, job_id: JobId) -> bool:
         """Whether to try once more: trials count from the last progress."""
