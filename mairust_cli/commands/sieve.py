@@ -15,6 +15,8 @@ from mairust_cli.shell import noun, verb
 from mairust_cli.text_files import read_text
 
 app = noun("Sieve scripts of accounts.")
+admin = noun("Administrators' scripts, which run for every account.")
+app.add_typer(admin, name="admin")
 
 Address = Annotated[str, typer.Argument(metavar="ADDR", help="Whose.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The script's name.")]
@@ -22,6 +24,12 @@ File = Annotated[str, typer.Argument(metavar="FILE", help="The script; - = stdin
 COLUMNS = (
     Column(name="name", cut=60),
     Column(name="active", read=lambda row: "yes" if row.get("active") else "no"),
+)
+ADMIN_COLUMNS = (
+    Column(name="name", cut=60),
+    Column(name="place"),
+    Column(name="size", read=lambda row: row.get("size_bytes"), kind="size"),
+    Column(name="changed", read=lambda row: row.get("updated_at"), kind="age"),
 )
 
 
@@ -37,12 +45,7 @@ def list_(ctx: typer.Context, address: Address) -> None:
 def show(ctx: typer.Context, address: Address, name: Name) -> None:
     """Print a script."""
     run = runtime(ctx)
-    script = run.client.get(_path(address, name))
-    if run.out.format in ("json", "ndjson", "yaml"):
-        run.out.record(script)
-        return
-    lines = str(script.get("content") or "").replace("\r\n", "\n").rstrip("\n").split("\n")
-    run.out.data("\n".join("\t".join(safe(part) for part in line.split("\t")) for line in lines))
+    _print(run, run.client.get(_path(address, name)))
 
 
 @verb(
@@ -147,6 +150,57 @@ def try_(
         run.out.data("\n".join(safe(str(one)) for one in actions) if isinstance(actions, list) else "")
     if answer.get("failed"):
         raise CliError("the script fails", code=Exit.FAILED, why="the lines above say where; the mail would be kept")
+
+
+@verb(admin, "list", "mairust sieve admin list", "mairust sieve admin list -o json")
+def admin_list(ctx: typer.Context) -> None:
+    """List administrators' scripts in the order of their names."""
+    run = runtime(ctx)
+    rows = items_of(run.client.get("/sieve-scripts").get("items"))
+    run.out.rows(rows, ADMIN_COLUMNS, empty="no scripts of administrators")
+
+
+@verb(admin, "show", "mairust sieve admin show virus", "mairust sieve admin show virus -o json")
+def admin_show(ctx: typer.Context, name: Name) -> None:
+    """Print one of them."""
+    run = runtime(ctx)
+    _print(run, run.client.get(f"/sieve-scripts/{segment(name)}"))
+
+
+@verb(
+    admin,
+    "put",
+    "mairust sieve admin put virus ./virus.sieve --place before",
+    "mairust sieve admin put archive ./archive.sieve --place after",
+)
+def admin_put(
+    ctx: typer.Context,
+    name: Name,
+    file: File,
+    place: Annotated[str, typer.Option("--place", help="before, after, or included (by other scripts).")],
+) -> None:
+    """Store one; it runs for every account's mail from now on."""
+    run = runtime(ctx)
+    body: Json = {"place": place, "content": read_text(file, "the script")}
+    made = run.client.put(f"/sieve-scripts/{segment(name)}", body)
+    run.out.made(made, f"script {safe(name)} stored: {safe(place)}")
+
+
+@verb(admin, "remove", "mairust sieve admin remove virus --yes", "mairust sieve admin remove virus")
+def admin_remove(ctx: typer.Context, name: Name) -> None:
+    """Remove one."""
+    run = runtime(ctx)
+    run.confirm(f"Remove the script {safe(name)}, which runs for every account?")
+    run.client.delete(f"/sieve-scripts/{segment(name)}")
+    run.out.done(f"script {safe(name)} removed")
+
+
+def _print(run: Runtime, script: Json) -> None:
+    if run.out.format in ("json", "ndjson", "yaml"):
+        run.out.record(script)
+        return
+    lines = str(script.get("content") or "").replace("\r\n", "\n").rstrip("\n").split("\n")
+    run.out.data("\n".join("\t".join(safe(part) for part in line.split("\t")) for line in lines))
 
 
 def _warn(run: Runtime, answer: Json) -> None:

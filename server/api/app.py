@@ -26,7 +26,7 @@ from server.api.controllers.doctor import DoctorController
 from server.api.controllers.domain_aliases import DomainAliasController
 from server.api.controllers.domains import DomainController
 from server.api.controllers.events import EventController
-from server.api.controllers.filters import FilterController, SieveController, SieveToolController
+from server.api.controllers.filters import AdminSieveController, FilterController, SieveController, SieveToolController
 from server.api.controllers.grants import GrantController
 from server.api.controllers.health import HealthController, MetricsController
 from server.api.controllers.jobs import ExportController, ImportController, JobController
@@ -71,6 +71,7 @@ CONTROLLERS: tuple[ControllerRouterHandler, ...] = (
     FilterController,
     SieveController,
     SieveToolController,
+    AdminSieveController,
     UsageController,
     MailboxController,
     MessageController,
@@ -113,6 +114,7 @@ DEPENDENCIES: dict[str, Callable[[ApiServices], object]] = {
     "bans": lambda s: s.bans,
     "connections": lambda s: s.connections,
     "usage": lambda s: s.usage,
+    "purging": lambda s: s.purge,
     "mail": lambda s: s.mail.reader,
     "mail_actions": lambda s: s.mail.actor,
     "deleted": lambda s: s.mail.deleted,

@@ -374,6 +374,12 @@ class FakeApi:
         }
         return 200, {**answers[rest[0]], **given}
 
+    def _sieve_scripts(self, request: Request, rest: list[str]) -> tuple[int, Any]:
+        if request.method == "DELETE":
+            return 204, None
+        row = {"name": "virus", "place": "before", "size_bytes": 5, "updated_at": TIME, "content": "keep;"}
+        return 200, {**row, **(request.body or {})} if rest else {"items": [row]}
+
     def _domain_aliases(self, request: Request, rest: list[str]) -> tuple[int, Any]:
         return self._collection(request, rest, self.state.second_names, "name")
 

@@ -58,6 +58,7 @@ _NOT_HERE = (
     "filter set",
     "--text-file",
     "sieve put",
+    "sieve admin put",
     "sieve check",
     "sieve test",
     "> rules.json",

@@ -9,6 +9,8 @@ from server.api.dependencies import Caller, Filters
 from server.api.guards import needs
 from server.api.paths import PREFIX
 from server.api.schemas.filters import (
+    AdminScriptOut,
+    AdminScriptsOut,
     ForwardOut,
     RulesOut,
     ScriptCheckOut,
@@ -17,6 +19,7 @@ from server.api.schemas.filters import (
     TrialOut,
     VacationOut,
 )
+from server.services.filters.admin import AdminScriptInput
 from server.services.filters.settings import ForwardInput, RulesInput, VacationInput
 from server.services.filters.trial import TrialInput
 from server.services.identity.writer import Input
@@ -140,3 +143,30 @@ class SieveToolController(Controller):
     ) -> TrialOut:
         """What a script, or all that runs for the account, would do with a message; nothing is done."""
         return TrialOut.of(await filters.try_script(caller, ref, data))
+
+
+class AdminSieveController(Controller):
+    path = PREFIX + "/sieve-scripts"
+    tags = ("filters",)
+
+    @get(operation_id="list_admin_sieve_scripts", opt=needs("filtering:read"))
+    async def list_scripts(self, caller: Caller, filters: Filters) -> AdminScriptsOut:
+        """Administrators' scripts, which run before or after those of every account."""
+        return AdminScriptsOut.of(await filters.admin.page(caller))
+
+    @get("/{name:str}", operation_id="get_admin_sieve_script", opt=needs("filtering:read"))
+    async def get_script(self, caller: Caller, filters: Filters, name: FromPath[str]) -> AdminScriptOut:
+        """One of them with its text."""
+        return AdminScriptOut.of(await filters.admin.get(caller, name))
+
+    @put("/{name:str}", operation_id="put_admin_sieve_script", opt=needs("filtering:write"))
+    async def put_script(
+        self, caller: Caller, filters: Filters, name: FromPath[str], data: JSONBody[AdminScriptInput]
+    ) -> AdminScriptOut:
+        """Store one, in place of one of that name; it runs for every mail from the next on."""
+        return AdminScriptOut.of(await filters.admin.put(caller, name, data))
+
+    @delete("/{name:str}", operation_id="delete_admin_sieve_script", opt=needs("filtering:write"))
+    async def delete_script(self, caller: Caller, filters: Filters, name: FromPath[str]) -> None:
+        """Remove one."""
+        await filters.admin.delete(caller, name)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from server.api.schemas.common import Output, time_or_none
+from server.api.schemas.common import Output, time_or_none, time_text
 from server.domain.identity import Forwarding
 from server.services.filters.rules import Rule
 from server.services.filters.settings import StoredScript
 from server.services.filters.trial import Trial
-from server.store.repositories.filters import VacationRow
+from server.store.repositories.filters import ScriptRow, VacationRow
 
 
 class VacationOut(Output, frozen=True, kw_only=True, rename={"starts_at": "from", "ends_at": "until"}):
@@ -85,6 +85,32 @@ class ScriptOut(Output, frozen=True, kw_only=True):
     @classmethod
     def of(cls, script: StoredScript) -> ScriptOut:
         return cls(name=script.name, active=script.active, content=script.content, warnings=list(script.warnings))
+
+
+class AdminScriptOut(Output, frozen=True, kw_only=True):
+    name: str
+    place: str
+    size_bytes: int
+    updated_at: str
+    content: str
+
+    @classmethod
+    def of(cls, row: ScriptRow) -> AdminScriptOut:
+        return cls(
+            name=row.name,
+            place=row.place.value,
+            size_bytes=len(row.octets),
+            updated_at=time_text(row.updated_at),
+            content=row.octets.decode("utf-8", "replace"),
+        )
+
+
+class AdminScriptsOut(Output, frozen=True, kw_only=True):
+    items: list[AdminScriptOut]
+
+    @classmethod
+    def of(cls, rows: Sequence[ScriptRow]) -> AdminScriptsOut:
+        return cls(items=[AdminScriptOut.of(row) for row in rows])
 
 
 class ScriptCheckOut(Output, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ from server.domain.errors import InvalidInput, NotFound
 from server.domain.identity import Account, Forwarding, Scope, Status
 from server.domain.ports import Clock, Worker
 from server.domain.scopes import require
+from server.services.filters.admin import AdminScripts
 from server.services.filters.programs import Programs
 from server.services.filters.rules import Rule, check_rules, decode_rules, encode_rules
 from server.services.filters.scripts import ScriptService
@@ -80,7 +81,7 @@ class StoredScript:
 
 
 class FilterService:
-    """Use cases of the API."""
+    """Use cases of the API; `admin` holds those of administrators' scripts."""
 
     def __init__(
         self, writer: DirectoryWriter, scripts: ScriptService, *, clock: Clock, trials: Trials, worker: Worker
@@ -90,6 +91,7 @@ class FilterService:
         self._clock = clock
         self._trials = trials
         self._worker = worker
+        self.admin = AdminScripts(writer, worker)
 
     async def account(self, scope: Scope, ref: str, *, write: bool) -> Account:
         """The account that is meant. Raises Forbidden, NotFound."""
@@ -248,8 +250,9 @@ def make_filter_service(
         clock=clock,
         settings=settings,
     )
+    writer = DirectoryWriter(database, directory)
     scripts = ScriptService(database=database, directory=directory, worker=worker)
-    return FilterService(DirectoryWriter(database, directory), scripts, clock=clock, trials=trials, worker=worker)
+    return FilterService(writer, scripts, clock=clock, trials=trials, worker=worker)
 
 
 async def _account(tx: Transaction, scope: Scope, ref: str, *, write: bool) -> Account:

@@ -37,6 +37,7 @@ BODIES: dict[str, Any] = {
     "PUT /api/v1/accounts/{ref}/sieve/{name}": {"content": "keep;"},
     "POST /api/v1/accounts/{ref}/sieve-check": {"content": "keep;"},
     "POST /api/v1/accounts/{ref}/sieve-test": {"message": "Subject: x"},
+    "PUT /api/v1/sieve-scripts/{name}": {"place": "before", "content": "keep;"},
     "POST /api/v1/bans": {"network": "198.51.100.7"},
     "POST /api/v1/send": {"from": "anna@victim.example", "to": ["x@example.net"], "text": "x"},
     "POST /api/v1/queue/bulk": {"action": "delete", "filter": {}},

@@ -164,3 +164,19 @@ async def test_changes_are_audited(anna: Api) -> None:
     types = [event["type"] for event in (await anna.unix("GET", "/api/v1/events?after=0&limit=100")).json["items"]]
     assert "account.forward_changed" in types
     assert "account.script_stored" in types
+
+
+async def test_administrators_scripts_run_for_every_account_from_then_on(anna: Api) -> None:
+    path = "/api/v1/sieve-scripts/1-all"
+    answer = await anna.unix("PUT", path, {"place": "before", "content": 'require "imap4flags"; addflag "Seen1";'})
+    assert answer.status == 200, answer.body
+    assert await version(anna) > 0
+    tried = await anna.unix("POST", f"{ANNA}/sieve-test", {"message": MESSAGE})
+    assert tried.json["actions"] == ["keep in INBOX, flags Seen1"]
+    assert [one["name"] for one in (await anna.unix("GET", "/api/v1/sieve-scripts")).json["items"]] == ["1-all"]
+    assert (await anna.unix("GET", path)).json["place"] == "before"
+    assert (await anna.unix("PUT", path, {"place": "user", "content": "keep;"})).status == 422
+    assert (await anna.unix("PUT", path, {"place": "after", "content": "keep"})).status == 422
+    assert (await anna.unix("DELETE", path)).status == 204
+    assert (await anna.unix("GET", path)).status == 404
+    assert await version(anna) == 0
