@@ -173,15 +173,21 @@ def password_(
     "mairust account remove ben@example.org --confirm ben@example.org",
     "mairust account remove ben@example.org",
 )
-def remove(ctx: typer.Context, addresses: Addresses, confirm: Confirm = None) -> None:
-    """Remove accounts: no login, mail to them is refused."""
+def remove(
+    ctx: typer.Context,
+    addresses: Addresses,
+    purge: Annotated[bool, typer.Option("--purge", help="For good, with all mail: nothing can be restored.")] = False,
+    confirm: Confirm = None,
+) -> None:
+    """Remove accounts: no login, mail to them is refused; `restore` brings them back for 14 days."""
     run = runtime(ctx)
     wanted = expand(addresses)
-    run.confirm_names(wanted, confirm or [], loss="the login ends and mail to it is refused")
+    loss = "all its mail is deleted for good" if purge else "the login ends and mail to it is refused"
+    run.confirm_names(wanted, confirm or [], loss=loss)
 
     def remove_one(address: str) -> None:
-        run.client.delete(f"/accounts/{segment(address)}")
-        run.out.done(f"{safe(address)} removed")
+        run.client.delete(f"/accounts/{segment(address)}", {"purge": True} if purge else None)
+        run.out.done(f"{safe(address)} {'purged' if purge else 'removed'}")
 
     each(run, wanted, remove_one)
 

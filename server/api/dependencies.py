@@ -31,6 +31,7 @@ from server.services.upkeep.doctor import Doctor
 from server.services.upkeep.exporting import ExportService
 from server.services.upkeep.index_admin import IndexService
 from server.services.upkeep.jobs import JobService
+from server.services.upkeep.purge import Purge
 from server.services.upkeep.quotas import UsageService
 from server.services.upkeep.status import StatusService
 from server.services.upkeep.uploads import UploadService
@@ -50,6 +51,7 @@ BanList = NamedDependency[Bans]
 LiveConnections = NamedDependency[Connections]
 ServerStatus = NamedDependency[StatusService]
 Usage = NamedDependency[UsageService]
+Purging = NamedDependency[Purge]
 MailReading = NamedDependency[MailReader]
 MailActions = NamedDependency[MailActor]
 DeletedMail = NamedDependency[Undelete]

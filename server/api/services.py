@@ -31,6 +31,7 @@ from server.services.upkeep.doctor import Doctor
 from server.services.upkeep.exporting import ExportService
 from server.services.upkeep.index_admin import IndexService
 from server.services.upkeep.jobs import JobService
+from server.services.upkeep.purge import Purge
 from server.services.upkeep.quotas import UsageService
 from server.services.upkeep.status import StatusService
 from server.services.upkeep.uploads import UploadService
@@ -93,6 +94,7 @@ class ApiServices:
     connections: Connections
     status: StatusService
     usage: UsageService
+    purge: Purge
     mail: MailServices
     searching: SearchService
     search_index: IndexService

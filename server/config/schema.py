@@ -337,6 +337,9 @@ class Retention(Section, frozen=True, kw_only=True):
     trace_days: Annotated[int, Key(kinds.integer(1, 3650), "Traces", "int", reload=True)] = 30
     queue_history_days: Annotated[int, Key(kinds.integer(1, 3650), "Finished deliveries", "int", reload=True)] = 7
     deleted_messages_days: Annotated[int, Key(kinds.integer(0, 3650), "Expunged messages", "int", reload=True)] = 14
+    deleted_accounts_days: Annotated[
+        int, Key(kinds.integer(0, 3650), "Deleted accounts and domains", "int", reload=True)
+    ] = 14
     trash_days: Annotated[int, Key(kinds.integer(0, 3650), "Mail in Trash; 0 = for ever", "int", reload=True)] = 0
     junk_days: Annotated[int, Key(kinds.integer(0, 3650), "Mail in Junk; 0 = for ever", "int", reload=True)] = 0
 

@@ -115,6 +115,7 @@ class _Http:
                 draining=lambda: self._draining,
             ),
             usage=UsageService(database, clock),
+            purge=appliance.mail.purge,
             mail=make_mail_services(
                 database=database,
                 blobs=adapters.blobs,

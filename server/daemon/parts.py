@@ -63,6 +63,7 @@ from server.services.submission.sign import Signer
 from server.services.submission.submit import SubmissionService
 from server.services.trace.refusals import RefusalLog
 from server.services.upkeep.index import Indexer
+from server.services.upkeep.purge import Purge
 from server.services.upkeep.quotas import QuotaWarnings
 from server.services.upkeep.retention import Retention
 from server.store.database import Database
@@ -125,6 +126,7 @@ class Mail:
     mailstore: MailStore
     retention: Retention
     quota_warnings: QuotaWarnings
+    purge: Purge
     indexer: Indexer
 
 
@@ -209,6 +211,7 @@ def make_mail(live: Live, adapters: Adapters, identity: Identity, host: Host) ->
     database, blobs, clock = adapters.database, adapters.blobs, adapters.clock
     worker = adapters.workers.sign
     routing = Routing(identity.directory, live)
+    purge = Purge(database=database, accounts=identity.accounts, directory=identity.directory)
     refusals = RefusalLog(database)
     reporter = Reporter(
         database=database,
@@ -290,8 +293,16 @@ def make_mail(live: Live, adapters: Adapters, identity: Identity, host: Host) ->
             worker=worker,
             index=StoredTextIndex(database, indexer.damaged),
         ),
+        purge=purge,
         quota_warnings=QuotaWarnings(database=database, blobs=blobs, clock=clock, settings=live),
-        retention=Retention(database=database, files=blobs, clock=clock, settings=live, owner=live().server.hostname),
+        retention=Retention(
+            database=database,
+            files=blobs,
+            clock=clock,
+            settings=live,
+            owner=live().server.hostname,
+            purge=purge,
+        ),
         indexer=indexer,
     )
 

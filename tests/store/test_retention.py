@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, func, insert, select, update
 
 from server.adapters.blobs_fs import FileBlobStore
 from server.adapters.worker import ThreadWorker
@@ -17,17 +17,34 @@ from server.domain.changes import TraceEvent
 from server.domain.ids import BlobId, MailboxId, new_id
 from server.domain.message import Blob, BlobPlace, SpecialUse
 from server.protocol.mime.render import render
+from server.services.identity.accounts import AccountService
+from server.services.identity.directory import Directory
+from server.services.identity.passwords import Passwords
+from server.services.identity.writer import DirectoryWriter
 from server.services.mailstore.append import append_in
 from server.services.mailstore.copy_move import remove_in
+from server.services.mailstore.mailboxes import create_default_mailboxes
 from server.services.mailstore.undelete import restore_in
+from server.services.upkeep.purge import Purge
 from server.services.upkeep.retention import Retention
 from server.store.database import Database
+from server.store.repositories import audit, listing, mailboxes, upkeep
 from server.store.repositories import blobs as blob_rows
-from server.store.repositories import listing, mailboxes, upkeep
-from server.store.schema import blobs, emails, events, messages, queued_messages, queued_recipients, tenants
+from server.store.schema import (
+    accounts,
+    blobs,
+    domains,
+    emails,
+    events,
+    messages,
+    queued_messages,
+    queued_recipients,
+    tenants,
+)
 from server.store.times import to_us
 from server.store.transaction import Transaction
 from tests.store.test_messages import OCTETS, append_one
+from tests.support.identity import CHEAP, AtOnce
 from tests.support.imap_edge import add_account
 
 
@@ -50,6 +67,26 @@ class SetClock:
         return 0.5
 
 
+def _retention(
+    store: Database, files: FileBlobStore, clock: SetClock, settings: Settings, *, owner: str = "here"
+) -> Retention:
+    directory = Directory(store, clock)
+    accounts = AccountService(
+        DirectoryWriter(store, directory),
+        Passwords(AtOnce(), lambda: CHEAP),
+        create_mailboxes=create_default_mailboxes,
+        default_quota=lambda: 0,
+    )
+    return Retention(
+        database=store,
+        files=files,
+        clock=clock,
+        settings=lambda: settings,
+        owner=owner,
+        purge=Purge(database=store, accounts=accounts, directory=directory),
+    )
+
+
 async def _count(store: Database, table: object) -> int:
     row = await store.read("count", lambda tx: tx.fetch_one(select(func.count()).select_from(table)))  # type: ignore[call-overload]
     assert row is not None
@@ -67,7 +104,7 @@ async def test_what_is_past_its_time_goes_and_the_rest_stays(store: Database, tm
     files.open()
     clock = SetClock()
     settings = Settings()
-    retention = Retention(database=store, files=files, clock=clock, settings=lambda: settings, owner="here")
+    retention = _retention(store, files, clock, settings)
     kept = await files.place(await files.content(b"a: b\r\n\r\nkept"))
     loose = await files.place(await files.content(b"a: b\r\n\r\nloose"))
     stray = await files.place(await files.content(b"a: b\r\n\r\nstray"))
@@ -93,6 +130,8 @@ async def test_what_is_past_its_time_goes_and_the_rest_stays(store: Database, tm
         "deliveries": 1,
         "expunged": 0,
         "mailboxes": 0,
+        "accounts": 0,
+        "domains": 0,
         "blobs": 0,
         "files": 1,
     }
@@ -101,7 +140,7 @@ async def test_what_is_past_its_time_goes_and_the_rest_stays(store: Database, tm
     assert await _count(store, queued_messages) == 1
 
     clock.instant += timedelta(days=31)
-    other = Retention(database=store, files=files, clock=clock, settings=lambda: settings, owner="there")
+    other = _retention(store, files, clock, settings, owner="there")
     assert await other.round() == {}, "the lease is with another host until it runs out"
     gone = await retention.round()
     assert (gone["events"], gone["deliveries"], gone["blobs"]) == (1, 1, 1)
@@ -159,7 +198,7 @@ async def test_trash_and_junk_are_emptied_in_time_and_mail_stays_restorable(stor
     files.open()
     kept = msgspec.structs.replace(Settings().retention, trash_days=7, deleted_messages_days=14)
     settings = msgspec.structs.replace(Settings(), retention=kept)
-    retention = Retention(database=store, files=files, clock=clock, settings=lambda: settings, owner="here")
+    retention = _retention(store, files, clock, settings)
 
     async def fill(tx: Transaction) -> tuple[str, str]:
         ids = [(await append_one(tx, account, role)).message_id for role in (SpecialUse.TRASH, SpecialUse.JUNK)]
@@ -235,3 +274,37 @@ async def test_a_blob_that_is_named_while_the_collector_runs_stays(store: Databa
         assert there == delivered, "either the mail is there with its octets, or the sender was not told so"
         if delivered:
             break
+
+
+async def test_deleted_accounts_and_domains_go_after_their_days_with_all_that_is_theirs(
+    store: Database, tmp_path: Path
+) -> None:
+    account, other = await add_account(store, "a@example.org"), await add_account(store, "b@example.net")
+    clock, worker = SetClock(), ThreadWorker("blob", threads=1)
+    files = FileBlobStore(tmp_path / "mail", inline_max=16384, worker=worker, fatal=lambda _r: None, reserve=0)
+    files.open()
+    retention = _retention(store, files, clock, Settings())
+
+    async def fill(tx: Transaction) -> None:
+        for owner in (account, other):
+            await append_one(tx, owner, SpecialUse.INBOX)
+            stored = await append_one(tx, owner, SpecialUse.INBOX, keywords=("Urgent",))
+            await remove_in(tx, account_id=owner, mailbox_id=stored.mailbox_id, uids=[stored.uid])
+        gone = {"status": "deleted", "deleted_at": to_us(clock.now())}
+        await tx.execute(update(accounts).where(accounts.c.id == account).values(**gone))
+        domain = select(accounts.c.domain_id).where(accounts.c.id == account).scalar_subquery()
+        await tx.execute(update(domains).where(domains.c.id == domain).values(**gone))
+
+    await store.write("fill", fill)
+    clock.instant += timedelta(days=13)
+    gone = await retention.round()
+    assert (gone["accounts"], gone["domains"]) == (0, 0)
+    clock.instant += timedelta(days=2)
+    gone = await retention.round()
+    assert (gone["accounts"], gone["domains"]) == (1, 1)
+    assert await _count(store, accounts) == await _count(store, domains) == 1
+    left = await store.read("left", lambda tx: tx.fetch(select(messages.c.account_id)))
+    assert {row[0] for row in left} == {other}
+    records = await store.read("audit", lambda tx: audit.newest(tx, None, limit=1))
+    assert records[0].entry.type == "account.purged"
+    worker.close()

@@ -49,6 +49,7 @@ from server.services.upkeep.exporting import ExportService
 from server.services.upkeep.index import Indexer
 from server.services.upkeep.index_admin import IndexService
 from server.services.upkeep.jobs import Holder, JobService
+from server.services.upkeep.purge import Purge
 from server.services.upkeep.quotas import UsageService
 from server.services.upkeep.status import Listener, StatusService
 from server.services.upkeep.uploads import UploadService
@@ -299,6 +300,7 @@ async def open_api(
                 draining=lambda: api.draining,
             ),
             usage=UsageService(database, clock),
+            purge=Purge(database=database, accounts=identity.accounts, directory=identity.directory),
             mail=make_mail_services(
                 database=database,
                 blobs=space,

@@ -6,7 +6,7 @@ from litestar import Controller, Response, delete, get, patch, post
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from server.api.controllers.tenants import IfMatch
-from server.api.dependencies import Accounts, Caller, CursorMaker
+from server.api.dependencies import Accounts, Caller, CursorMaker, Purging
 from server.api.guards import needs
 from server.api.pagination import Listing
 from server.api.paths import PREFIX
@@ -76,10 +76,19 @@ class AccountController(Controller):
 
     @delete("/{ref:str}", operation_id="delete_account", opt=needs("accounts:write"))
     async def delete_account(
-        self, caller: Caller, accounts: Accounts, ref: FromPath[str], if_match: IfMatch = None
+        self,
+        caller: Caller,
+        accounts: Accounts,
+        purging: Purging,
+        ref: FromPath[str],
+        purge: FromQuery[bool] = False,
+        if_match: IfMatch = None,
     ) -> None:
-        """Move an account to the trash; its mail and addresses are kept."""
-        await accounts.delete(caller, ref, revision=revision_of(if_match))
+        """Move an account to the trash; its mail and addresses are kept. `purge=true` is final, and for owners."""
+        if purge:
+            await purging.purge(caller, ref, revision=revision_of(if_match))
+        else:
+            await accounts.delete(caller, ref, revision=revision_of(if_match))
 
     @post("/{ref:str}/restore", operation_id="restore_account", opt=needs("accounts:write"), status_code=200)
     async def restore_account(self, caller: Caller, accounts: Accounts, ref: FromPath[str]) -> Response[AccountOut]:

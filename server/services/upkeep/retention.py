@@ -22,6 +22,7 @@ from server.domain.ids import BlobId
 from server.domain.message import SpecialUse
 from server.domain.ports import Clock
 from server.services.mailstore.copy_move import remove_in
+from server.services.upkeep.purge import Purge
 from server.store import leases
 from server.store.database import Database
 from server.store.repositories import filters, upkeep
@@ -63,13 +64,21 @@ class Retention:
     """Runs the round each hour; what is not due costs a few queries."""
 
     def __init__(
-        self, *, database: Database, files: BlobFiles, clock: Clock, settings: Callable[[], Settings], owner: str
+        self,
+        *,
+        database: Database,
+        files: BlobFiles,
+        clock: Clock,
+        settings: Callable[[], Settings],
+        owner: str,
+        purge: Purge,
     ) -> None:
         self._database = database
         self._files = files
         self._clock = clock
         self._settings = settings
         self._owner = owner
+        self._purge = purge
         self._first_folder = 0
 
     async def run(self) -> None:
@@ -98,6 +107,9 @@ class Retention:
             "junk": await self._expire(SpecialUse.JUNK, kept.junk_days),
         }
         gone = {**aged, **{name: await self._repeat(name, step) for name, step in steps.items()}}
+        ended = self._before(days=kept.deleted_accounts_days)
+        gone["accounts"] = await self._purge.accounts_before(ended)
+        gone["domains"] = await self._purge.domains_before(ended)
         day_ago = to_us(self._clock.now() - GRACE)
         await self._database.write("retention.short_lived", partial(upkeep.drop_short_lived, before_us=day_ago))
         await self._database.write("retention.answers", filters.forget_past)

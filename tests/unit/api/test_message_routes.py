@@ -365,3 +365,28 @@ async def test_a_full_domain_takes_no_more_from_any_of_its_accounts(mail: Mail) 
     target = f"{PREFIX}/messages?mailbox_id={await mail.mailbox('INBOX')}"
     full = await mail.api.tcp("POST", target, MAIL % (2, 2), key=mail.key, Content_Type="message/rfc822")
     assert (full.status, full.json["code"]) == (507, "quota_exceeded")
+
+
+async def test_an_account_is_purged_for_good_by_an_owner_only(mail: Mail) -> None:
+    await mail.add()
+    helper = await mail.api.key("accounts:read", "accounts:write")
+    path = f"{PREFIX}/accounts/anna@example.org"
+    assert (await mail.api.tcp("DELETE", f"{path}?purge=true", key=helper)).json["code"] == "scope_missing"
+    assert (await mail.api.unix("DELETE", f"{path}?purge=true")).status == 204
+    assert (await mail.api.unix("POST", f"{path}/restore")).status == 404
+    assert (await mail.api.unix("POST", f"{PREFIX}/accounts", {"address": "anna@example.org"})).status == 201
+
+
+async def test_answers_are_shown_as_one_thread(mail: Mail) -> None:
+    target = f"{PREFIX}/messages?mailbox_id={await mail.mailbox('INBOX')}"
+    ids = []
+    for octets in (
+        b"Subject: Plan\r\nMessage-ID: <a@x>\r\n\r\nhi\r\n",
+        b"Subject: Re: Plan\r\nMessage-ID: <b@x>\r\nIn-Reply-To: <a@x>\r\n\r\nyes\r\n",
+    ):
+        made = await mail.api.tcp("POST", target, octets, key=mail.key, Content_Type="message/rfc822")
+        ids.append(made.json["id"])
+    thread = await mail.get(f"/threads/{made.json['thread_id']}")
+    assert sorted(one["id"] for one in thread["messages"]) == sorted(ids)
+    listed = await mail.get("/messages", thread_id=thread["id"], count=True)
+    assert (len(listed["items"]), listed["total"]) == (2, 2)
