@@ -53,6 +53,8 @@ WRITE_CHARS = 256 * 1024
 REST_BUSY = 9.0
 REST_QUIET = 0.5
 """How long the job rests after a batch, as a multiple of what that took: while mail arrives, and while it doesn't."""
+VERIFY_S = 24 * 3600.0
+"""How often some documents are compared with their mail."""
 OUTDATED_BATCH = 1000
 SAMPLE = 200
 """Documents that a check compares with their mail."""
@@ -102,11 +104,15 @@ class Indexer:
     async def run(self) -> None:
         """Work until cancelled."""
         await self._enlist_outdated()
+        verify_at = self._clock.monotonic() + VERIFY_S
         while True:
             self._woken.clear()
             try:
                 while await self._turn():
                     pass
+                if self._clock.monotonic() >= verify_at and await self._leased():
+                    verify_at += VERIFY_S
+                    await self.verify()
             except MaiRustError as error:
                 log.warning("index.cut_short", reason=error.public)
             try:
