@@ -111,17 +111,17 @@ def open_attachment(octets: bytes, index: int) -> AttachmentOctets:
 
 def _attachments(structure: Structure, shown: Part | None) -> Iterator[Part]:
     """Every leaf but the text shown and other forms of it; a message inside is one attachment."""
-    pending = [structure.root]
+    pending = [(structure.root, False)]
     while pending:
-        part = pending.pop()
+        part, is_other_form = pending.pop()
         if part.is_multipart:
-            children = part.children
-            if part.subtype == b"alternative" and shown is not None and _holds(part, shown):
-                # Other forms of the text that is shown are no attachments; what only they refer to is.
-                children = [child for child in children if child.kind != b"text"]
-            pending.extend(reversed(children))
+            # Other forms of the text that is shown are no attachments; pictures that only they refer to are.
+            is_other_form |= part.subtype == b"alternative" and shown is not None and _holds(part, shown)
+            pending.extend((child, is_other_form) for child in reversed(part.children))
         elif part is not shown and (part.depth > 0 or part.kind != b"text"):
-            yield part
+            disposition = part.disposition
+            if not is_other_form or part.kind != b"text" or (disposition and disposition.value == b"attachment"):
+                yield part
 
 
 def _holds(container: Part, wanted: Part) -> bool:
