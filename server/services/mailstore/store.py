@@ -47,6 +47,8 @@ from server.telemetry.log import get_logger
 T = TypeVar("T")
 ORDER_PAGE = 500
 """Rows read at once to sort or thread."""
+REFRESH_CHUNKS = 5
+"""Chunks of flags after which the view takes over what changed."""
 STORE_CHUNK = 2000
 """Messages whose flags one unit of work changes: about 30 ms of the writer."""
 log = get_logger("storage")
@@ -245,13 +247,11 @@ class MailStore:
         atomic, and what was changed before an error stays changed.
         """
         parts: list[FlagsStored] = []
-        try:
-            for start in range(0, len(uids), STORE_CHUNK):
-                chunk = uids[start : start + STORE_CHUNK]
-                part = await self._store_chunk(view, chunk, change, flags, keywords, unchanged_since, permitted)
-                parts.append(part)
-        finally:
-            if parts:
+        for start in range(0, len(uids), STORE_CHUNK):
+            chunk = uids[start : start + STORE_CHUNK]
+            parts.append(await self._store_chunk(view, chunk, change, flags, keywords, unchanged_since, permitted))
+            # The view follows on the way: what it has to take over at once stays small.
+            if len(parts) % REFRESH_CHUNKS == 0 or start + STORE_CHUNK >= len(uids):
                 await view.refresh()
         return FlagsStored(
             modseq=max((part.modseq for part in parts if part.modseq is not None), default=None),
