@@ -102,7 +102,7 @@ def decode_charset(octets: bytes, label: str) -> str:
     if codec is None:
         return decode_unlabelled(octets)
     if codec == "cp1252":
-        return octets.decode("ascii") if octets.isascii() else decode_unlabelled(octets)
+        return octets.decode("ascii") if octets.isascii() else _decode_latin(octets)
     if codec == "utf-8":
         return _decode_utf8(octets)
     if codec == "utf-7":
@@ -110,6 +110,14 @@ def decode_charset(octets: bytes, label: str) -> str:
     if codec == "iso2022_jp_ext":
         return _decode_iso2022_jp(octets)
     return octets.decode(codec, "replace")
+
+
+def _decode_latin(octets: bytes) -> str:
+    """Decode octets labelled as Latin-1: UTF-8 by mistake only when all of it is valid, to its last octet."""
+    try:
+        return decode_unlabelled(octets) if b"\x1b$" in octets else octets.decode("utf-8")
+    except UnicodeDecodeError:
+        return octets.decode("cp1252", "replace")
 
 
 def decode_unlabelled(octets: bytes) -> str:

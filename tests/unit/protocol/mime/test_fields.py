@@ -270,3 +270,9 @@ def test_references_limit() -> None:
 @pytest.mark.parametrize("text", ["<a@b>\r\n", "a@b", "<a b@c>", "<a@b><c@d>", "<é@b>", "<a@>", "<@b>", "<a@b\x00>"])
 def test_identifiers_we_do_not_write(text: str) -> None:
     assert not is_message_id(text)
+
+
+def test_latin_1_that_ends_in_an_accented_letter_is_latin_1() -> None:
+    """The last octet of `café` begins a character of UTF-8, which is no reason to take it for one."""
+    assert decode_text(b"=?iso-8859-1?q?caf=E9?=") == "café"
+    assert decode_text(b"=?iso-8859-1?q?caf=C3=A9?=") == "café"
