@@ -204,6 +204,10 @@ class MailboxView:
             for follower in list(self._followers):
                 follower.wake()
 
+    def distrust(self) -> None:
+        """Read at the next refresh whatever the hints said: who opens a mailbox sees all that was answered before."""
+        self._stale = True
+
     async def refresh(self) -> None:
         """Read what changed, if anything may have; tell the followers.
 
@@ -318,6 +322,7 @@ class OpenMailboxes:
             view = views[mailbox_id] = MailboxView(self._database, self._clock, account_id, mailbox_id)
         if view in self._idle:
             self._in_use(view)
+            view.distrust()
         view.follow(follower)
         try:
             await view.refresh()
