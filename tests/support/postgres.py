@@ -83,8 +83,8 @@ class PostgresServer:
         return f"postgresql://mairust@127.0.0.1:{self.port}/{name}"
 
     def close(self) -> None:
-        """Stop and remove everything."""
-        self.stop()
+        """Stop and remove everything; a shutdown in order would first write all that is then deleted."""
+        self.stop(signal.SIGQUIT)
         shutil.rmtree(self._root, ignore_errors=True)
 
 
