@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from server.domain.filters import Place, VacationRow
 from server.domain.identity import Forwarding
 from server.domain.ids import AccountId, TenantId
 from server.store.database import Database
 from server.store.repositories import accounts, filters
 from server.store.repositories.accounts import forward_text
-from server.store.repositories.filters import Place, VacationRow
 from server.store.transaction import Transaction
 from tests.support.imap_edge import add_account
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import msgspec
 
 from server.api.schemas.common import Output, time_or_none, time_text
+from server.domain.filters import ScriptRow, VacationRow
 from server.domain.identity import Forwarding
 from server.services.filters.rules import Rule
 from server.services.filters.settings import StoredScript
 from server.services.filters.trial import Trial
-from server.store.repositories.filters import ScriptRow, VacationRow
 
 
 class VacationOut(Output, frozen=True, kw_only=True, rename={"starts_at": "from", "ends_at": "until"}):

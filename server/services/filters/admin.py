@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from server.domain.errors import InvalidInput, NotFound, OverQuota
+from server.domain.filters import Place, ScriptRow
 from server.domain.identity import Scope
 from server.domain.ports import Worker
 from server.domain.scopes import require
@@ -19,7 +20,6 @@ from server.services.identity.writer import DirectoryWriter, Input
 from server.services.trace.record import Target, record_change
 from server.store.repositories import filters
 from server.store.repositories.audit import Change
-from server.store.repositories.filters import Place, ScriptRow
 from server.store.transaction import Transaction
 
 SCRIPTS_MAX = 20

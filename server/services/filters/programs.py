@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from server.domain.filters import Place, ScriptRow, VacationRow
 from server.domain.ids import AccountId
 from server.domain.ports import Worker
 from server.protocol.sieve.compile import compile_script
@@ -21,7 +22,6 @@ from server.services.filters.plan import Step
 from server.services.filters.rules import decode_rules, rules_script
 from server.store.database import Database
 from server.store.repositories import accounts, filters
-from server.store.repositories.filters import Place, ScriptRow, VacationRow
 from server.store.transaction import Transaction
 
 KEPT_MAX = 1_000

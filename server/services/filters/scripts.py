@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from server.domain.errors import Conflict, InvalidInput, NotFound, OverQuota
+from server.domain.filters import Place, ScriptRow
 from server.domain.ids import AccountId, TenantId
 from server.domain.ports import Worker
 from server.protocol.sieve.compile import compile_script
@@ -20,7 +21,6 @@ from server.protocol.sieve.session import Script
 from server.services.identity.directory import Directory
 from server.store.database import Database
 from server.store.repositories import filters
-from server.store.repositories.filters import Place, ScriptRow
 from server.store.transaction import Transaction, Unit
 
 T = TypeVar("T")

@@ -17,6 +17,7 @@ import msgspec
 
 from server.config.schema import Settings
 from server.domain.errors import InvalidInput, NotFound
+from server.domain.filters import VacationRow
 from server.domain.identity import Account, Forwarding, Scope, Status
 from server.domain.ports import Clock, Worker
 from server.domain.scopes import require
@@ -35,7 +36,6 @@ from server.store.database import Database
 from server.store.repositories import accounts, filters
 from server.store.repositories.accounts import forward_text
 from server.store.repositories.audit import Change
-from server.store.repositories.filters import VacationRow
 from server.store.transaction import Transaction, Unit
 
 ME = "me"

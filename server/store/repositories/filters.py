@@ -9,54 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
 
 from sqlalchemy import bindparam, delete, select, update
 
+from server.domain.filters import Place, ScriptRow, VacationRow
 from server.domain.ids import AccountId, TenantId, new_id
 from server.store.repositories.rows import instant, instant_or_none, number, octets, text, text_or_none
 from server.store.schema import accounts, filter_rules, sieve_duplicates, sieve_scripts, vacation_replies, vacations
 from server.store.statements import prepared, prepared_insert
 from server.store.times import to_us
 from server.store.transaction import Row, Transaction
-
-
-class Place(StrEnum):
-    """Where a script runs; INCLUDED ones run only when another script includes them."""
-
-    USER = "user"
-    BEFORE = "before"
-    AFTER = "after"
-    INCLUDED = "included"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScriptRow:
-    """A stored script; `active` of an account's scripts is true for at most one."""
-
-    id: str
-    account_id: AccountId | None
-    place: Place
-    name: str
-    octets: bytes
-    active: bool
-    updated_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VacationRow:
-    """An account's vacation answer; `days` is how long a sender hears it once."""
-
-    enabled: bool
-    starts_at: datetime | None
-    ends_at: datetime | None
-    subject: str
-    text: str
-    html: str | None
-    days: int
-    revision: int
-    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,13 +6,14 @@ from typing import Any, cast
 
 import pytest
 
+from server.domain.filters import Place
 from server.domain.identity import Forwarding
 from server.domain.ids import AccountId, BlobId
 from server.protocol.smtp.address import parse_address
 from server.services.filters.scripts import ScriptService
 from server.store.repositories import accounts, blobs
 from server.store.repositories.accounts import forward_text
-from server.store.repositories.filters import Place, put_script, refresh_tenant, tenant_of
+from server.store.repositories.filters import put_script, refresh_tenant, tenant_of
 from server.store.transaction import Row, Transaction
 from tests.support.doors import MESSAGE, Doors
 
