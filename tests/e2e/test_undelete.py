@@ -13,6 +13,7 @@ from tests.support.world_cli import mairust, mairust_json
 from tests.support.world_mail import compose, deliver, events, mailbox_of, read_mailbox, wait_for_mail
 
 WHY = ("--reason", "asked me to")
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture(scope="module")
