@@ -114,9 +114,9 @@ def test_single_mails_and_a_folder_of_mboxes_come_in(daemon: DaemonProcess, tmp_
 
 def test_messages_larger_than_a_piece_come_in(daemon: DaemonProcess, tmp_path: Path) -> None:
     address = daemon.addresses[2]
-    path = mbox(tmp_path / "big.mbox", 3, octets=6 * 1024 * 1024)
-    assert "added 3" in mairust(daemon, "import", "mbox", str(path), "--account", address)
-    assert [len(octets) for _, octets in inbox(daemon, address)] == [len(mail) + 4 for mail in mails(3, octets=6 << 20)]
+    path = mbox(tmp_path / "big.mbox", 2, octets=5 * 1024 * 1024)
+    assert "added 2" in mairust(daemon, "import", "mbox", str(path), "--account", address)
+    assert [len(octets) for _, octets in inbox(daemon, address)] == [len(mail) + 4 for mail in mails(2, octets=5 << 20)]
 
 
 def test_what_is_no_mail_ends_with_a_reason_and_no_traceback(daemon: DaemonProcess, tmp_path: Path) -> None:
@@ -131,12 +131,12 @@ def test_what_is_no_mail_ends_with_a_reason_and_no_traceback(daemon: DaemonProce
 def test_a_daemon_killed_in_the_middle_loses_and_doubles_nothing(daemon: DaemonProcess, tmp_path: Path) -> None:
     """F01: the command waits for the daemon to come back and sends again what was not answered."""
     address = daemon.addresses[4]
-    path = mbox(tmp_path / "many.mbox", 3000, octets=20_000)
+    path = mbox(tmp_path / "many.mbox", 1500, octets=20_000)
     words = ("--socket", str(daemon.admin_socket), "--json", "import", "mbox", str(path), "--account", address)
     running = subprocess.Popen(
         command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=cli_environment(tmp_path)
     )
-    for done in (300, 1500):
+    for done in (150, 700):
         kill_when(daemon, done)
         daemon.start()
     out, err = running.communicate(timeout=WAIT_S)
@@ -144,8 +144,8 @@ def test_a_daemon_killed_in_the_middle_loses_and_doubles_nothing(daemon: DaemonP
     ended = json.loads(out)
     assert (ended["status"], ended["failed"]) == ("succeeded", 0)
     found = inbox(daemon, address)
-    assert len(found) == 3000
-    assert len({octets for _, octets in found}) == 3000
+    assert len(found) == 1500
+    assert len({octets for _, octets in found}) == 1500
 
 
 @pytest.mark.parametrize("kind", ["maildir", "eml", "mbox"])

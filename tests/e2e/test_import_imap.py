@@ -94,18 +94,18 @@ def test_a_daemon_killed_in_the_middle_goes_on_by_itself(daemon: DaemonProcess, 
     """F01; the job is found and taken up again at the start."""
     address = daemon.addresses[2]
     client = other.client("ben")
-    for number in range(1200):
+    for number in range(600):
         client.append("INBOX", None, None, mail(number, octets=20_000))
     client.logout()
     job = json.loads(mairust(daemon, "--json", *words(daemon, other, "ben", address, "--background")))["id"]
-    kill_when(daemon, 100)
+    kill_when(daemon, 60)
     daemon.start()
     deadline = time.monotonic() + WAIT_S
     while (seen := mairust_json(daemon, "job", "show", job))["status"] in ("pending", "running"):
         assert time.monotonic() < deadline, seen
-    assert (seen["status"], seen["added"], seen["failed"]) == ("succeeded", 1200, 0)
+    assert (seen["status"], seen["added"], seen["failed"]) == ("succeeded", 600, 0)
     found = inbox(daemon, address)
-    assert [octets for _, octets in found] == [mail(number, octets=20_000) for number in range(1200)]
+    assert [octets for _, octets in found] == [mail(number, octets=20_000) for number in range(600)]
 
 
 def test_certificates_are_verified_and_no_password_goes_in_clear_unasked(daemon: DaemonProcess, tmp_path: Path) -> None:
