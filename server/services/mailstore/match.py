@@ -213,7 +213,9 @@ class _Evaluation:
                 return list(asked)
             case FlagKey(bit, present):
                 flags = messages.flags
-                return [place for place in asked if bool(flags[place] & bit) is present]
+                if present:
+                    return [place for place in asked if flags[place] & bit]
+                return [place for place in asked if not flags[place] & bit]
             case KeywordKey(keyword, present):
                 return self._keyword(keyword, asked, present=present)
             case RecentKey(present):

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +18,7 @@ from typing import Protocol
 
 from server.domain.ids import AccountId, MailboxId, Uid
 from server.domain.ports import Worker
-from server.protocol.imap.search_keys import BodyKey, HeaderKey, NumbersKey, SearchKey, leaves
+from server.protocol.imap.search_keys import AndKey, BodyKey, HeaderKey, NumbersKey, SearchKey, leaves
 from server.protocol.mime.search import MessageText
 from server.protocol.mime.structure import parse_structure
 from server.services.mailstore.match import Candidates, Slice, Terms, TextKey, needs_row, resolve, slice_of, split
@@ -80,6 +81,21 @@ class _Progress:
         self.undecided += [(numbers[place], uids[place]) for place in perhaps]
 
 
+def _narrowed(scope: SearchScope, key: SearchKey, terms: Terms) -> list[Numbered] | None:
+    """The messages that can match by what the index says of a text that all of them must hold; None = any can."""
+    named: set[int] | None = None
+    for part in key.keys if isinstance(key, AndKey) else (key,):
+        known = terms.candidates.get(part) if isinstance(part, HeaderKey | BodyKey) else None
+        if known is not None:
+            able = known.uids | known.unindexed
+            named = set(able) if named is None else named & able
+    if named is None:
+        return None
+    uids = scope.uids
+    places = ((bisect_left(uids, uid), uid) for uid in sorted(named))
+    return [(place + 1, uid) for place, uid in places if place < len(uids) and uids[place] == uid]
+
+
 class Searcher:
     """Runs searches over what `reader` reads.
 
@@ -100,11 +116,17 @@ class Searcher:
         terms = await self._terms(scope, parts)
         progress = _Progress()
         step = max(SLICE_MESSAGES_MIN, SLICE_MESSAGES // (1 + len(parts) // KEYS_A_SLICE))
-        for start in range(0, len(scope.uids), step):
-            uids = scope.uids[start : start + step]
-            messages = Slice(scope.view, range(start + 1, start + len(uids) + 1), uids)
+        named = _narrowed(scope, key, terms)
+        for start in range(0, len(scope.uids) if named is None else len(named), step):
+            if named is None:
+                uids = scope.uids[start : start + step]
+                messages = Slice(scope.view, range(start + 1, start + len(uids) + 1), uids)
+            else:
+                messages = slice_of(scope.view, named[start : start + step])
             progress.add(messages, *split(messages, key, terms))
             await pace()
+        if not progress.undecided:
+            return progress.found
         if progress.undecided and any(map(needs_row, parts)):
             await self._by_row(scope, key, terms, progress, pace)
         if progress.undecided:
