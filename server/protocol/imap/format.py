@@ -15,7 +15,9 @@ _QUOTED_MAX = 1000
 def format_string(data: bytes) -> bytes:
     """string: quoted when it can be, else a literal."""
     if len(data) <= _QUOTED_MAX and _QUOTABLE.match(data):
-        return b'"' + _SPECIAL.sub(rb"\\\1", data) + b'"'
+        if b'"' in data or b"\\" in data:
+            data = _SPECIAL.sub(rb"\\\1", data)
+        return b'"%b"' % data
     return b"{%d}\r\n%s" % (len(data), data)
 
 

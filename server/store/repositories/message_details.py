@@ -47,12 +47,12 @@ async def details(
     for first, last in ascending_ranges(uids):
         params = {"b_account": account_id, "b_mailbox": mailbox_id, "b_first": first, "b_last": last}
         for row in await tx.fetch(_DETAILS, params):
-            uid = cast(int, row["uid"])
+            uid = cast(int, row[0])
             if uid in wanted:
                 found[uid] = Details(
-                    cast(str, row["email_id"]),
-                    cast("str | None", row["thread_id"]),
-                    cast(str, row["preview"]),
-                    cast(int, row["saved_at"]),
+                    email_id=cast(str, row[1]),
+                    thread_id=cast("str | None", row[3]),
+                    preview=cast(str, row[4]),
+                    saved_at_us=cast(int, row[2]),
                 )
     return found
