@@ -3,8 +3,8 @@
 - A job is claimed by a lease that is renewed with every batch and every minute; a killed daemon's jobs are free again
   when it is back, a killed host's when their leases end. They go on where the rows of `imported_messages` say.
 - Pause and cancel are seen at the next batch, or within a minute.
-- An error of ours or of the other server's that may pass is tried again later, up to TRIES_MAX in a row without
-  progress.
+- An error of ours or of the other server's that may pass is tried again later and later, up to TRIES_MAX in a row
+  without progress.
 - Jobs whose client has left them alone for a day are ended.
 """
 
@@ -30,8 +30,9 @@ log = get_logger("jobs")
 
 AT_ONCE = 2
 LOOK_S = 60.0
-RETRY_S = 30.0
-TRIES_MAX = 10
+RETRY_S = 2.0
+"""Wait before the second try; each further wait is twice as long, up to LOOK_S."""
+TRIES_MAX = 12
 LEFT_ALONE = timedelta(days=1)
 
 
@@ -51,7 +52,7 @@ class JobRunner:
     """Looks for jobs and runs them.
 
     Args:
-        retry_s: How long a job in trouble waits.
+        retry_s: How long a job in trouble waits first.
     """
 
     def __init__(
@@ -149,20 +150,21 @@ class JobRunner:
             log.info("job.stopped", job_id=job_id)
             return
         words = error.public if isinstance(error, MaiRustError) else str(error)
-        if isinstance(error, JobFailed | OverQuota) or not await self._try_again(job_id):
+        tries = TRIES_MAX if isinstance(error, JobFailed | OverQuota) else await self._count_try(job_id)
+        if tries >= TRIES_MAX:
             await self._end(job_id, JobStatus.FAILED, words)
             return
         log.warning("job.troubled", job_id=job_id, reason=words)
-        self._waits[job_id] = self._clock.monotonic() + self._retry_s
+        self._waits[job_id] = self._clock.monotonic() + min(LOOK_S, self._retry_s * 2 ** (tries - 1))
 
-    async def _try_again(self, job_id: JobId) -> bool:
-        """Whether to try once more: trials count from the last progress."""
+    async def _count_try(self, job_id: JobId) -> int:
+        """How many tries there were since the last progress, this one included."""
         job = await self._database.read("job.look", lambda tx: jobs.get_any(tx, job_id))
         done = job.counts.done if job is not None else 0
         last, tries = self._tries.get(job_id, (done, 0))
         tries = tries + 1 if last == done else 1
         self._tries[job_id] = (done, tries)
-        return tries < TRIES_MAX
+        return tries
 
     async def _end(self, job_id: JobId, status: JobStatus, words: str) -> None:
         async def unit(tx: Transaction) -> None:

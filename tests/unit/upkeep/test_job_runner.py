@@ -26,7 +26,7 @@ WAIT_S = 10.0
 
 @asynccontextmanager
 async def running(database: Database, work: Callable[[Job, str], Awaitable[None]]) -> AsyncIterator[JobRunner]:
-    runner = JobRunner(database=database, clock=WallClock(), holder=Holder("host"), work=work, retry_s=0.01)
+    runner = JobRunner(database=database, clock=WallClock(), holder=Holder("host"), work=work, retry_s=0.001)
     await runner.start()
     task = asyncio.create_task(runner.run())
     try:
