@@ -19,14 +19,18 @@ from server.protocol.imap.utf7 import decode_utf7
 
 LINE_MAX = 8 * 1024 * 1024
 """Octets of one line: a SEARCH of a million messages."""
+TEXT_MAX = 64 * 1024
+"""Octets of any other response beside its literals: reading its values stays below some ten milliseconds."""
 DEPTH_MAX = 20
 LITERALS_MAX = 100
-VALUES_MAX = 2_000_000
 
 Value = bytes | list["Value"] | None
 
 _LITERAL = re.compile(rb"~?\{([0-9]{1,12})\+?\}\Z")
-_ATOM = re.compile(rb'[^ ()"\[\]]*(?:\[[^\]]*\][^ ()"\[\]]*)*')
+_ATOM = re.compile(rb'[^ ()"\[\]]*(?:\[[^\[\]]*\][^ ()"\[\]]*)*')
+"""A bracket that nothing closes ends at the next one, so that many of them cost one pass over the line."""
+_QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _SAFE = re.compile(rb"[\x20-\x7e]{0,1000}")
 _FLAGS: Mapping[bytes, int] = {
     b"\\SEEN": SEEN,
@@ -62,7 +66,7 @@ class ResponseReader:
     """Finds responses in octets.
 
     Args:
-        literal_max: Octets of the largest literal taken.
+        literal_max: Octets of all literals of one response.
     """
 
     def __init__(self, *, literal_max: int) -> None:
@@ -71,6 +75,12 @@ class ResponseReader:
         self._scanned = 0
         self._parts: list[bytes] = []
         self._wanted = -1
+        self._literals = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was received beyond the last response."""
+        return not self._data and not self._parts
 
     def receive(self, data: bytes) -> None:
         self._data += data
@@ -96,12 +106,13 @@ class ResponseReader:
             found = _LITERAL.search(line[-20:])
             self._parts.append(line[: len(line) - len(found[0])] if found else line)
             if found is None:
-                parts, self._parts = self._parts, []
+                parts, self._parts, self._literals = self._parts, [], 0
                 if parts != [b""]:
                     return _response(parts)
                 continue
             self._wanted = int(found[1])
-            if self._wanted > self._literal_max or len(self._parts) > 2 * LITERALS_MAX:
+            self._literals += self._wanted
+            if self._literals > self._literal_max or len(self._parts) > 2 * LITERALS_MAX:
                 raise ImapSyntaxError("the server sends more than is taken")
 
 
@@ -112,7 +123,8 @@ class _Values:
         self._parts = parts
         self._part = 0
         self._at = at
-        self._count = 0
+        if sum(map(len, parts[::2])) > TEXT_MAX:
+            raise ImapSyntaxError("the server's response is too long")
 
     def read_all(self) -> tuple[Value, ...]:
         root: list[Value] = []
@@ -126,9 +138,6 @@ class _Values:
                 self._part, self._at = self._part + 2, 0
                 continue
             char = text[self._at : self._at + 1]
-            self._count += 1
-            if self._count > VALUES_MAX:
-                raise ImapSyntaxError("the server's response has too many values")
             if char == b" ":
                 self._at += 1
             elif char == b"(":
@@ -149,18 +158,11 @@ class _Values:
         return tuple(root)
 
     def _quoted(self, text: bytes) -> bytes:
-        out = bytearray()
-        at = self._at + 1
-        while at < len(text):
-            char = text[at]
-            if char == 0x22:
-                self._at = at + 1
-                return bytes(out)
-            if char == 0x5C:
-                at += 1
-            out += text[at : at + 1]
-            at += 1
-        raise ImapSyntaxError("a string of the server's has no end")
+        found = _QUOTED.match(text, self._at)
+        if found is None:
+            raise ImapSyntaxError("a string of the server's has no end")
+        self._at = found.end()
+        return _ESCAPED.sub(rb"\1", found[1])
 
     def _atom(self, text: bytes) -> bytes | None:
         found = _ATOM.match(text, self._at)

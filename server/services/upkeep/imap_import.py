@@ -44,6 +44,8 @@ from server.store.repositories import jobs
 from server.store.transaction import Transaction
 
 FOLDERS_MAX = 5000
+KEPT_OCTETS = 2 * BATCH_OCTETS
+"""When a group of messages has that many, the rest of it is asked for one by one."""
 PAGE = 500
 """Messages whose flags, sizes and dates are asked for at once."""
 _ROLES = {
@@ -262,24 +264,28 @@ class _Pass:
                 octets = await self._octets(list(by_uid))
             except Refused:
                 octets = {}
-            for uid in by_uid.keys() - octets.keys():
-                octets |= await self._one(listed, uid)
-            yield [
-                Incoming(
-                    place=f"{listed.name}, UID {uid}",
-                    folder=listed.name,
-                    role=listed.role,
-                    octets=octets[uid],
-                    flags=message.flags,
-                    keywords=message.keywords,
-                    date=message.date,
-                    source=source,
-                    key=f"{validity}:{uid}",
-                    state=message.state,
-                )
-                for uid, message in by_uid.items()
-                if uid in octets
-            ]
+            missing = sorted(by_uid.keys() - octets.keys())
+            yield [self._incoming(listed, source, validity, by_uid[uid], octets[uid]) for uid in octets]
+            octets.clear()
+            for uid in missing:
+                alone = await self._one(listed, uid)
+                if uid in alone:
+                    yield [self._incoming(listed, source, validity, by_uid[uid], alone[uid])]
+
+    @staticmethod
+    def _incoming(listed: _Listed, source: str, validity: int, message: _Message, octets: bytes) -> Incoming:
+        return Incoming(
+            place=f"{listed.name}, UID {message.uid}",
+            folder=listed.name,
+            role=listed.role,
+            octets=octets,
+            flags=message.flags,
+            keywords=message.keywords,
+            date=message.date,
+            source=source,
+            key=f"{validity}:{message.uid}",
+            state=message.state,
+        )
 
     def _groups(self, listed: _Listed, page: Sequence[_Message]) -> list[list[_Message]]:
         groups: list[list[_Message]] = []
@@ -307,13 +313,16 @@ class _Pass:
         return found
 
     async def _octets(self, uids: Sequence[int]) -> dict[int, bytes]:
+        """The octets of messages; those of a server that tells sizes wrongly are kept up to a bound only."""
         found: dict[int, bytes] = {}
+        kept = 0
         async for response in self._session.responses(b"UID FETCH " + format_uids(uids) + b" (UID BODY.PEEK[])"):
             if response.kind == b"FETCH" and response.values:
                 items = items_of(response.values[0])
                 body = items.get(b"BODY[]")
-                if isinstance(body, bytes) and body:
+                if isinstance(body, bytes) and body and kept < KEPT_OCTETS:
                     found[number_of(items.get(b"UID"))] = body
+                    kept += len(body)
         return {uid: found[uid] for uid in uids if uid in found}
 
     async def _sync(self, source: str, validity: int, uids: Sequence[int], known: dict[str, tuple[str, str]]) -> None:

@@ -23,6 +23,8 @@ CONNECT_S = 30.0
 READ_S = 180.0
 """Silence of the server within a command."""
 LITERAL_SLACK = 64 * 1024
+COLLECTED_MAX = 16 * 1024 * 1024
+"""Octets that the server may send to one command whose responses are collected."""
 READ_OCTETS = 64 * 1024
 LOGOUT_S = 5.0
 
@@ -57,6 +59,7 @@ class ImapSession:
         self._stream = stream
         self._reader = ResponseReader(literal_max=largest + LITERAL_SLACK)
         self._number = 0
+        self._received = 0
         self.capabilities: frozenset[str] = frozenset()
 
     async def command(self, text: bytes, *literals: bytes) -> list[Response]:
@@ -66,7 +69,14 @@ class ImapSession:
             Refused: NO or BAD.
             JobTroubled: The connection is lost or of no use.
         """
-        return [response async for response in self.responses(text, *literals)]
+        most = self._received + COLLECTED_MAX
+        found = []
+        async for response in self.responses(text, *literals):
+            found.append(response)
+            if self._received > most:
+                self._stream.abort()
+                raise JobTroubled("the other server's answer has no end")
+        return found
 
     async def responses(self, text: bytes, *literals: bytes) -> AsyncIterator[Response]:
         """The same, as they come; read it to its end. Literals go where `text` has a `{}`."""
@@ -126,7 +136,14 @@ class ImapSession:
         await self.upgrade(context, host)
 
     async def upgrade(self, context: ssl.SSLContext, host: str) -> None:
-        """TLS in place; what the server said before is forgotten (RFC 9051 §6.2.1)."""
+        """TLS in place; what the server said before is forgotten (RFC 9051 §6.2.1).
+
+        Raises:
+            JobTroubled: It failed, or the server, or whoever speaks for it, said more before TLS than was asked.
+        """
+        if not self._reader.is_empty:
+            self._stream.abort()
+            raise JobTroubled(f"{host} spoke before the TLS handshake")
         try:
             await self._stream.start_tls(context, host)
         except ssl.SSLCertVerificationError as error:
@@ -193,6 +210,7 @@ class ImapSession:
                 raise JobTroubled("the connection to the other server was lost") from error
             if not data:
                 raise JobTroubled("the other server closed the connection")
+            self._received += len(data)
             self._reader.receive(data)
 
     async def _write(self, data: bytes) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from server.domain.flags import FLAGGED, SEEN
 from server.protocol.imap.client import (
     LINE_MAX,
+    TEXT_MAX,
     Response,
     ResponseReader,
     flags_of,
@@ -92,12 +95,22 @@ def test_other_namespaces_are_told_apart_rfc2342() -> None:
         b"x" * (LINE_MAX + 1),
         b"* FLAGS " + b"(" * 30 + b"\r\n",
         b'* LIST () "/" "no end\r\n',
+        b'* LIST () "/" "' + b"x" * TEXT_MAX + b'"\r\n',
+        b"* 1 FETCH (X {600}\r\n" + b"x" * 600 + b" Y {600}\r\n",
         b"HTTP/1.1 400 Bad Request\r\n",
     ],
 )
 def test_what_is_too_much_or_no_imap_is_refused(data: bytes) -> None:
     with pytest.raises(ImapSyntaxError):
         read(data)
+
+
+@pytest.mark.parametrize("piece", [b"[", b"a[", b"[ ", b'"[" ', b"()", b"a ", b'"\\"" '])
+def test_reading_values_takes_one_pass_over_the_line(piece: bytes) -> None:
+    line = b"* LIST " + piece * ((TEXT_MAX - 100) // len(piece)) + b"\r\n"
+    began = time.thread_time()
+    read(line, step=len(line))
+    assert time.thread_time() - began < 1.0  # Seconds of processor time; a second pass for each value takes several.
 
 
 @given(st.binary(max_size=300), st.integers(1, 50))
