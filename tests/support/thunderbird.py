@@ -61,6 +61,11 @@ const mail = {
     this.panes.threadTree.selectedIndex = row[0];
     return header;
   },
+  async command(window, name) {
+    const controller = () => window.document.commandDispatcher.getControllerForCommand(name);
+    await this.until("enabled: " + name, () => controller() && controller().isCommandEnabled(name));
+    window.goDoCommand(name);
+  },
   get text() {
     const page = this.panes.messageBrowser.contentWindow.getMessagePaneBrowser().contentDocument;
     return page && page.body ? page.body.textContent : "";
@@ -114,10 +119,8 @@ class Thunderbird:
         found = (re.search(r"(SendData|CreateNewLineFromSocket): (.*)", line) for line in lines)
         return "\n".join(f"{'>' if hit[1] == 'SendData' else '<'} {hit[2]}" for hit in found if hit)
 
-    def quit(self) -> None:
-        """Ask it to close."""
-        with contextlib.suppress(OSError, AssertionError):
-            self._command("Marionette:Quit", flags=["eForceQuit"])
+    def close(self) -> None:
+        """Close the connection to it."""
         self._lines.close()
         self._peer.close()
 
@@ -159,7 +162,7 @@ def thunderbird(daemon: DaemonProcess, address: str, folder: Path) -> Iterator[T
         )
         ending.callback(_end, child)
         mail = Thunderbird(profile, traffic.with_name("imap.log.moz_log"))
-        ending.callback(mail.quit)
+        ending.callback(mail.close)
         mail.do(
             SET_UP,
             address=address,
@@ -190,15 +193,14 @@ def _display() -> Iterator[str]:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Wait a little for its end, then end it and all that it started."""
+    """End it and all that it started; it has a little time to do so itself."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGTERM)
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(STOP_S)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
 
 
 def _text(path: Path) -> str:
