@@ -29,8 +29,6 @@ NAME_MAX = 128
 """Characters of a script's name (RFC 5804 §1.6)."""
 SCRIPTS_MAX = 32
 """Scripts of one account."""
-AT_ONCE_OCTETS = 4 * 1024
-"""Octets of a script that compiles in a few milliseconds."""
 TOTAL_OCTETS_MAX = 1024 * 1024
 """Octets of all scripts of one account."""
 
@@ -52,7 +50,7 @@ class ScriptService:
 
     Args:
         directory: Told to forget what it knows of accounts when something changed.
-        worker: Compiles what would hold the loop up.
+        worker: Compiles, which may take longer than the loop can wait.
     """
 
     def __init__(self, *, database: Database, directory: Directory, worker: Worker) -> None:
@@ -79,8 +77,7 @@ class ScriptService:
 
     async def _compiled(self, octets: bytes) -> Script:
         try:
-            if len(octets) <= AT_ONCE_OCTETS:
-                return compile_script(octets)
+            # Even a short one may hold patterns that take a quarter of a second.
             return await self._worker.run(lambda: compile_script(octets))
         except SieveSyntaxError as error:
             raise ScriptInvalid(error) from error

@@ -73,7 +73,8 @@ class Trials:
         program = await self._programs.load(account.id, account.filter_version)
         steps = program.steps
         if content is not None:
-            steps = (Step(title="the script", name=Include(""), script=compile_script(content)),)
+            script = await self._worker.run(lambda: compile_script(content))
+            steps = (Step(title="the script", name=Include(""), script=script),)
         facts = Facts(
             now=self._clock.now(),
             envelope_from=given.sender,

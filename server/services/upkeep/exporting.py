@@ -3,7 +3,8 @@
 - What is exported is imported again as it was: octets, flags, keywords and dates (an mbox keeps whole seconds).
 - Nothing is kept on disk here, and little in memory: a page of messages at a time.
 - Octets that can't be read are counted and listed; the rest goes on.
-- Another account's mail is an audited read, made when the export is (jobs.py).
+- Another account's mail is an audited read, made when the export is (jobs.py): nobody reads an export of another's
+  making but the account itself.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from server.domain.errors import Conflict, InvalidInput, NotFound, Unavailable
+from server.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavailable
 from server.domain.identity import Scope
 from server.domain.jobs import ERRORS_MAX, Counts, Job, JobError, JobKind
 from server.domain.mailbox import DELIMITER, Mailbox
@@ -25,7 +26,7 @@ from server.protocol.mbox import format_mbox
 from server.protocol.mime.headers import split_header
 from server.protocol.tar import END, format_member
 from server.services.upkeep.importing import LEASE_S
-from server.services.upkeep.jobs import Holder, check_mailboxes, visible
+from server.services.upkeep.jobs import Holder, check_mailboxes, made_by, visible
 from server.services.upkeep.uploads import EXTRA_FLAGS, EXTRA_KEYWORDS
 from server.store.database import Database
 from server.store.repositories import jobs, messages
@@ -88,6 +89,7 @@ class ExportService:
 
         Raises:
             NotFound: No such job or mailbox.
+            Forbidden: Neither the caller's own mail nor an export of the caller's making.
             Conflict: The job is over or paused, or another of the account runs.
             InvalidInput: An mbox holds one mailbox, and none is named.
         """
@@ -96,6 +98,8 @@ class ExportService:
 
         async def unit(tx: Transaction) -> Job:
             job = await visible(tx, scope, job_id)
+            if scope.account_id != job.account_id and job.created_by != made_by(scope):
+                raise Forbidden("the mail goes to the account and to whoever made the export: make one of your own")
             if not job.kind.is_export or job.status.is_final or job.status.value == "paused":
                 raise Conflict("there is nothing to export", code="invalid_state")
             if not await jobs.claim(tx, job, owner=owner, span_us=LEASE_S * 1_000_000):

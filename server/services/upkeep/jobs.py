@@ -200,6 +200,11 @@ async def check_mailboxes(tx: Transaction, account_id: AccountId, parameters: by
     return [mailbox for mailbox in have if not names or mailbox.name in names]
 
 
+def made_by(scope: Scope) -> str:
+    """What `Job.created_by` says of a caller."""
+    return f"{scope.actor_kind.value}:{scope.actor_id}"
+
+
 def secret_context(job_id: JobId) -> str:
     return f"jobs.sealed_secret:{job_id}"
 
@@ -242,7 +247,7 @@ def _new(job_id: JobId, scope: Scope, account: Account, new: NewJob, sealed: byt
         place="",
         total=None,
         errors=(),
-        created_by=f"{scope.actor_kind.value}:{scope.actor_id}",
+        created_by=made_by(scope),
         created_at=now,
         started_at=None,
         updated_at=now,

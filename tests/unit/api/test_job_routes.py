@@ -329,6 +329,22 @@ async def test_reading_another_accounts_mail_needs_a_reason_and_is_audited(api: 
     assert (await api.tcp("GET", f"{P}/exports/{own.json['id']}/content", key=key)).status == 200
 
 
+async def test_an_export_is_read_by_the_account_and_by_its_maker_only(api: Api) -> None:
+    await fill(api)
+    anna = (await api.unix("GET", f"{P}/accounts/anna@example.com")).json["id"]
+    own = await api.key("mail:read", account_id=anna)
+    anybody = await api.key("mail:read", "mail:any")
+    made = (await api.tcp("POST", f"{P}/exports", {"kind": "eml"}, key=own)).json["id"]
+    refused = await api.tcp("GET", f"{P}/exports/{made}/content", key=anybody)
+    assert refused.status == 403
+    assert (await api.unix("GET", f"{P}/exports/{made}/content")).status == 403
+    theirs = await api.tcp(
+        "POST", f"{P}/exports", {"kind": "eml", "account_id": anna, "reason": "asked for"}, key=anybody
+    )
+    for key in (anybody, own):
+        assert (await api.tcp("GET", f"{P}/exports/{theirs.json['id']}/content", key=key)).status == 200
+
+
 async def test_a_mailbox_that_is_not_there_is_not_exported(api: Api) -> None:
     await fill(api)
     answer = await api.unix(
