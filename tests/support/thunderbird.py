@@ -85,6 +85,12 @@ for (const place of ["imap://localhost", "smtp://localhost"]) {
 }
 mail.server.getNewMessages(mail.server.rootFolder, mail.window.msgWindow, null);
 await mail.until("folders", () => mail.server.rootFolder.subFolders.length >= 6);
+// While it opens a folder for the first time, Thunderbird refuses to store anything there.
+for (const folder of mail.server.rootFolder.subFolders) {
+  folder.updateFolder(mail.window.msgWindow);
+  const opened = () => folder.msgDatabase.dBFolderInfo.imapUidValidity > 0 && !folder.locked;
+  await mail.until("opened " + folder.name, () => { try { return opened(); } catch { return false; } });
+}
 """
 
 
@@ -146,15 +152,17 @@ class Thunderbird:
 @contextlib.contextmanager
 def thunderbird(daemon: DaemonProcess, address: str, folder: Path) -> Iterator[Thunderbird]:
     """A running Thunderbird that has logged in and knows its folders; ended with its display at the end."""
-    profile, traffic = folder / "profile", folder / "imap.log"
+    profile, temporary, traffic = folder / "profile", folder / "temporary", folder / "imap.log"
     profile.mkdir()
+    temporary.mkdir()
     (profile / "user.js").write_text(_preferences(daemon, address))
     with contextlib.ExitStack() as ending:
         display = ending.enter_context(_display())
         log = ending.enter_context((folder / "thunderbird.log").open("wb"))
         child = subprocess.Popen(
             ["thunderbird", "--profile", profile, "--no-remote", "--marionette", "--remote-allow-system-access"],
-            env=environment(folder) | {"DISPLAY": display, "MOZ_LOG": "IMAP:4,sync", "MOZ_LOG_FILE": str(traffic)},
+            env=environment(folder)
+            | {"DISPLAY": display, "TMPDIR": str(temporary), "MOZ_LOG": "IMAP:4,sync", "MOZ_LOG_FILE": str(traffic)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -211,7 +219,7 @@ def _preferences(daemon: DaemonProcess, address: str) -> str:
     """The account, and nothing that asks a question, opens a tab or looks for the internet."""
     imap, smtp, identity = "mail.server.server1", "mail.smtpserver.smtp1", "mail.identity.id1"
     values: dict[str, object] = {
-        "mail.accountmanager.accounts": "account1",
+        "mail.accountmanager.accounts": "account1,account2",
         "mail.accountmanager.defaultaccount": "account1",
         "mail.account.account1.identities": "id1",
         "mail.account.account1.server": "server1",
@@ -229,6 +237,13 @@ def _preferences(daemon: DaemonProcess, address: str) -> str:
         f"{imap}.userName": address,
         f"{imap}.name": address,
         f"{imap}.login_at_startup": False,
+        f"{imap}.autosync_offline_stores": False,
+        "mail.account.account2.server": "server2",
+        "mail.accountmanager.localfoldersserver": "server2",
+        "mail.server.server2.type": "none",
+        "mail.server.server2.hostname": "Local Folders",
+        "mail.server.server2.userName": "nobody",
+        "mail.server.server2.name": "Local Folders",
         "mail.smtpservers": "smtp1",
         "mail.smtp.defaultserver": "smtp1",
         f"{smtp}.hostname": "localhost",
