@@ -20,6 +20,10 @@ STEPS_MAX = 20_000
 """Commands and tests of one run, those of included scripts with it."""
 WORK_MAX = 40_000_000
 """Work units of one run: about a third of a second."""
+UNIT_NS = 8
+"""Nanoseconds of processor time that one work unit stands for."""
+SEARCH_WORK_MAX = 100_000_000
+"""Work units of one search by a regular expression at worst, its size times the text's: about a second."""
 STEP_WORK = 100
 """Work units of a command, a test or one comparison beside its text."""
 ACTIONS_MAX = 32

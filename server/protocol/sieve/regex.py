@@ -1,6 +1,7 @@
 """Regular expressions in linear time: RE2, which has neither back-references nor look-around.
 
-- A pattern is bounded in length and its program in memory; matching costs a pass over the text.
+- A pattern is bounded in length and its program in memory; matching costs a pass over the text, a fast one as long as
+  the states it meets fit into that memory, else one that does `weight` units of work for each character.
 
 filtering.md section 5.2; draft-ietf-sieve-regex (extended regular expressions, which RE2 contains).
 """
@@ -27,6 +28,9 @@ class _Match(Protocol):
 
 
 class _Compiled(Protocol):
+    @property
+    def programsize(self) -> int: ...
+
     def search(self, text: str, /) -> _Match | None: ...
 
 
@@ -35,6 +39,11 @@ class Regex:
 
     def __init__(self, compiled: _Compiled) -> None:
         self._compiled = compiled
+
+    @property
+    def weight(self) -> int:
+        """Instructions of its program: work units that one character of a text costs at worst."""
+        return self._compiled.programsize
 
     def search(self, text: str) -> list[str] | None:
         """The whole match and its groups, or None."""

@@ -131,3 +131,15 @@ def test_regex_sets_match_variables() -> None:
 def test_a_regex_of_nested_repeats_is_linear() -> None:
     octets = message("Subject: " + "a" * 5000 + "!")
     assert actions(f'{REQUIRE} if header :regex "subject" "^(a+)+$" {{ fileinto "x"; }}', octets) == ["implicit keep"]
+
+
+def test_a_regex_too_large_for_a_long_text_is_not_tried() -> None:
+    script = f'{REQUIRE} if header :regex "X" "(.{{1,1000}})x" {{ fileinto "x"; }}'
+    assert actions(script, message("X: " + "ab" * 500)) == ["implicit keep"]
+    assert "too large for a text of that length" in runtime_error(script, message("X: " + "ab" * 40_000)).reason
+
+
+def test_a_regex_pays_for_what_it_really_cost() -> None:
+    # Its states do not fit into the memory of a program: each character takes a thousand times the usual.
+    test = 'if header :regex "X" "(.{1,1000})x" { fileinto "x"; }\n'
+    assert "stopped" in runtime_error(REQUIRE + test * 50, message("X: " + "ab" * 3_000)).reason
