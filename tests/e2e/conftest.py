@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.daemon_process import DaemonProcess
 
-ACCOUNTS = 40
+ACCOUNTS = 60
 
 
 @pytest.fixture(scope="package")
