@@ -21,8 +21,8 @@ from server.config.secret import Secret
 STATE_DIR = Path("/var/lib/mairust")
 LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1"))
 COMPONENTS = frozenset(
-    {"api", "auth", "daemon", "dns", "imap", "job", "library", "pop3", "queue", "reception", "sieve", "smtp"}
-    | {"storage", "submission", "tls", "trace"}
+    {"api", "auth", "daemon", "dns", "filter", "imap", "job", "library", "pop3", "queue", "reception"}
+    | {"search", "sieve", "smtp", "storage", "submission", "tls", "trace"}
 )
 ROLES = ("smtp", "submission", "imap", "pop3", "sieve", "http", "queue", "jobs")
 

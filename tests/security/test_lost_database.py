@@ -17,7 +17,9 @@ from server.config.secret import Secret
 from server.daemon.exits import ExitCode, StartFailure
 from server.daemon.stores import migrate
 from server.services.upkeep import retention
+from server.services.upkeep.purge import Purge
 from server.store.repositories import blobs
+from tests.support.identity import make_identity
 from tests.support.stores import WallClock, open_sqlite
 
 
@@ -97,6 +99,10 @@ async def test_files_that_an_old_database_does_not_know_are_kept(
         os.utime(path, (time.time() - 200_000,) * 2)
     async with open_sqlite(tmp_path) as store:
         await store.write("one", lambda tx: blobs.insert(tx, made[0]))
-        cleaner = retention.Retention(database=store, files=files, clock=WallClock(), settings=Settings, owner="here")
+        identity = await make_identity(store)
+        purge = Purge(database=store, accounts=identity.accounts, directory=identity.directory)
+        cleaner = retention.Retention(
+            database=store, files=files, clock=WallClock(), settings=Settings, owner="here", purge=purge
+        )
         assert (await cleaner.round())["files"] == 0
     assert all(path.exists() for path in paths)

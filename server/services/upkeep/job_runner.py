@@ -26,7 +26,7 @@ from server.store.times import to_us
 from server.store.transaction import Transaction
 from server.telemetry.log import get_logger
 
-log = get_logger("jobs")
+log = get_logger("job")
 
 AT_ONCE = 2
 LOOK_S = 60.0
