@@ -30,5 +30,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
             yield database
     else:
         server: PostgresServer = request.getfixturevalue("postgres")
-        async with open_postgres(server.dsn()) as database:
+        dsn = server.dsn()
+        async with open_postgres(dsn) as database:
             yield database
+        server.drop(dsn)
