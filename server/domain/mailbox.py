@@ -8,6 +8,7 @@ from server.domain.ids import AccountId, MailboxId, ModSeq, Uid, UidValidity
 from server.domain.message import SpecialUse
 
 DELIMITER = "/"
+NOTHING_PURGED = ModSeq(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,4 +34,4 @@ class Mailbox:
     unseen: int
     size_octets: int
     modseq: ModSeq
-    purged_modseq: ModSeq = ModSeq(0)
+    purged_modseq: ModSeq = NOTHING_PURGED

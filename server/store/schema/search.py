@@ -1,4 +1,4 @@
-"""The full-text index: what is in it, what is still to go in, and the index itself, which each database makes its own way.
+"""The full-text index: what is in it, what is still to go in, and the index itself, which each database makes.
 
 - A mail waits in `search_pending` from the statement that inserts it, by a trigger: whatever stores mail, nothing is
   missed. A mail that is purged waits there too, to be taken out.
