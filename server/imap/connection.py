@@ -263,7 +263,10 @@ class ImapConnection(asyncio.Protocol):
                 return
 
     async def _wait_readable(self, deadline: float) -> None:
-        self._readable.clear()
+        if self._readable.is_set():
+            # Something came since the last wait, perhaps while the session was busy: it looks again first.
+            self._readable.clear()
+            return
         if self._compression is not None and self._compression.pending and not self._lost:
             before = self._fragments.buffered_octets
             self._inflate()
@@ -276,6 +279,7 @@ class ImapConnection(asyncio.Protocol):
             self._transport.resume_reading()
         async with asyncio.timeout_at(deadline):
             await self._readable.wait()
+        self._readable.clear()
 
     def _pause_reading(self) -> None:
         if not self._reading_paused and self._transport is not None:

@@ -64,7 +64,7 @@ class Conversation:
         while (event := session.connection.event_ready()) is None:
             if session.draining:
                 return
-            await session.connection.wait(deadline)
+            await session.pause(deadline)
         match event:
             case CommandText(text, bare):
                 await self._command(text, bare=bare)
@@ -162,7 +162,8 @@ class Conversation:
         await self._session.flush()
 
     async def _leave(self) -> None:
-        """Give the selected mailbox back."""
+        """Give the selected mailbox back, and end what is watched."""
+        self._session.replace_watch(None)
         try:
             await self._session.unselect()
         except MaiRustError as error:

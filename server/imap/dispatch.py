@@ -19,6 +19,7 @@ from server.imap.commands.listing import do_list, do_lsub
 from server.imap.commands.mailboxes import do_create, do_delete, do_namespace, do_rename, do_status, do_subscribe
 from server.imap.commands.metadata import do_get_metadata, do_set_metadata
 from server.imap.commands.multisearch import do_multisearch
+from server.imap.commands.notify import do_notify
 from server.imap.commands.quota import do_get_quota, do_get_quota_root
 from server.imap.commands.search import UID_REQUIRED, do_search
 from server.imap.commands.select import do_close, do_expunge, do_select, do_unselect
@@ -50,6 +51,7 @@ from server.protocol.imap.create import Create
 from server.protocol.imap.listing import List
 from server.protocol.imap.metadata import GetMetadata, SetMetadata
 from server.protocol.imap.multisearch import MultiSearch
+from server.protocol.imap.notify import Notify
 from server.protocol.imap.quota import GetQuota, GetQuotaRoot
 from server.protocol.imap.search import Search
 from server.protocol.imap.select import Select
@@ -71,6 +73,7 @@ LEGAL: dict[str, frozenset[State]] = {
     **dict.fromkeys(("COMPRESS", "SETACL", "DELETEACL", "GETACL", "LISTRIGHTS", "MYRIGHTS"), _AFTER),
     **dict.fromkeys(("GETQUOTA", "GETQUOTAROOT", "GETMETADATA", "SETMETADATA"), _AFTER),
     **dict.fromkeys(("LIST", "LSUB", "STATUS", "APPEND", "NAMESPACE", "ENABLE", "IDLE", "ESEARCH"), _AFTER),
+    "NOTIFY": _AFTER,
     **dict.fromkeys(("CHECK", "CLOSE", "UNSELECT", "EXPUNGE", "FETCH", "STORE", "COPY", "MOVE", "SEARCH"), _OPEN),
     **dict.fromkeys(("SORT", "UID SORT", "THREAD", "UID THREAD"), _OPEN),
     **dict.fromkeys(("UID FETCH", "UID STORE", "UID COPY", "UID MOVE", "UID SEARCH", "UID EXPUNGE"), _OPEN),
@@ -142,6 +145,8 @@ async def _run(session: Session, tagged: Tagged) -> Result | None:
             return await do_search(session, command, tagged.tag)
         case MultiSearch():
             return await do_multisearch(session, command, tagged.tag)
+        case Notify():
+            return await do_notify(session, command)
         case Sort():
             return await do_sort(session, command, tagged.tag)
         case Thread():

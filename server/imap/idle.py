@@ -1,4 +1,7 @@
-"""IDLE: tell a waiting client what changes as soon as it does (RFC 2177, RFC 9051 §6.3.13)."""
+"""IDLE: tell a waiting client what changes as soon as it does (RFC 2177, RFC 9051 §6.3.13).
+
+- A client that used NOTIFY is told what it asked for there, no more and no less (RFC 5465 §4).
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,9 @@ async def do_idle(session: Session) -> Result:
                 raise ConnectionClosed
             if line is not None:
                 return ok("IDLE terminated") if line.upper() == b"DONE" else bad("expected DONE")
-            await session.sync(expunge=True)
-            await session.flush()
+            if session.watch is None:
+                await session.sync(expunge=True)
+                await session.flush()
             await _wait(session, deadline)
     finally:
         session.idle = False
@@ -36,7 +40,7 @@ async def _wait(session: Session, deadline: float) -> None:
     """Until input, a change, or the time to read again in case a hint was lost. Raises TimeoutError at `deadline`."""
     now = asyncio.get_running_loop().time()
     try:
-        await session.connection.wait(min(deadline, now + REREAD_S))
+        await session.pause(min(deadline, now + REREAD_S), idle=True)
     except TimeoutError:
         if asyncio.get_running_loop().time() >= deadline:
             raise

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import cast
 
@@ -110,6 +110,10 @@ class SelectedMailbox:
         """The sequence number of a UID."""
         place = bisect_left(self.uids, uid)
         return place + 1 if place < len(self.uids) and self.uids[place] == uid else None
+
+    def first_after(self, uid: int) -> int:
+        """The number of the first message with a greater UID; one more than there are when there is none."""
+        return bisect_right(self.uids, uid) + 1
 
     def is_recent(self, uid: int) -> bool:
         return uid >= self.recent_from
@@ -231,11 +235,12 @@ class SelectedMailbox:
         names = SYSTEM_NAMES + format_keywords(sorted(self._keywords))
         return b"* OK [PERMANENTFLAGS (" + names + b" \\*)] Flags permitted\r\n"
 
-    def updates(self, *, expunge: bool) -> Iterator[bytes]:
+    def updates(self, *, expunge: bool, flags: bool = True) -> Iterator[bytes]:
         """Untagged responses for what changed since the last call; forgets what it yields, so take all.
 
         Args:
             expunge: Whether EXPUNGE may be sent now; if not, it waits, and numbers stay as they are.
+            flags: Whether changed flags are told now; if not, they wait.
         """
         modseq = self.view.mailbox.modseq
         if expunge and self._expunged:
@@ -245,7 +250,9 @@ class SelectedMailbox:
         if fresh:
             self.uids.extend(fresh)
             yield self.exists_lines()
-        changed, self._changed = self._changed, {}
+        changed: dict[int, ModSeq] = {}
+        if flags:
+            changed, self._changed = self._changed, {}
         if changed or fresh:
             yield from self._new_keywords([*changed, *fresh])
         for uid in sorted(changed):

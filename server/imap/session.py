@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Protocol
 
 from server.config.schema import Settings
 from server.domain.access import Presence
@@ -61,6 +62,19 @@ def bad(text: str, code: bytes = b"") -> Result:
     return Result(b"BAD", text, code)
 
 
+class Watch(Protocol):
+    """What the client is told without asking (RFC 5465)."""
+
+    @property
+    def due_at(self) -> float: ...
+
+    async def tell(self, *, idle: bool) -> None: ...
+
+    async def told_new(self, first: int) -> None: ...
+
+    def end(self) -> None: ...
+
+
 class Session:
     """One client from greeting to BYE.
 
@@ -93,6 +107,7 @@ class Session:
         self.draining = False
         self.last_word = b"* BYE Server is shutting down\r\n"
         self.presence: Presence | None = None
+        self.watch: Watch | None = None
         self._admit = admit
         self._principal: Principal | None = None
         self._out: list[bytes] = []
@@ -243,8 +258,35 @@ class Session:
         if not selected.read_only and selected.uids and not view.deleted:
             await self.mailstore.claim_recent(view, Uid(selected.uids[-1] + 1))
 
-    async def sync(self, *, expunge: bool) -> None:
+    def replace_watch(self, watch: Watch | None) -> None:
+        """From now on the client is told without asking what this one says; None for nothing."""
+        if self.watch is not None:
+            self.watch.end()
+        self.watch = watch
+
+    async def pause(self, deadline: float, *, idle: bool = False) -> None:
+        """Wait for input, a hint, or the next look at what the client is told without asking; that is told first.
+
+        Raises:
+            TimeoutError: `deadline` (loop time) has come.
+            ConnectionClosed, NotFound: As `sync` and the connection.
+        """
+        until = deadline
+        if self.watch is not None:
+            await self.watch.tell(idle=idle)
+            await self.flush()
+            until = min(deadline, self.watch.due_at)
+        try:
+            await self.connection.wait(until)
+        except TimeoutError:
+            if asyncio.get_running_loop().time() >= deadline:
+                raise
+
+    async def sync(self, *, expunge: bool, flags: bool = True) -> None:
         """Add untagged responses for what changed in the selected mailbox.
+
+        Args:
+            flags: Whether changed flags are told now; if not, they wait.
 
         Raises:
             NotFound: The mailbox was deleted by somebody else.
@@ -252,7 +294,11 @@ class Session:
         if self.selected_mailbox is None:
             return
         await self.check_rights()
-        await self.selected_mailbox.view.refresh()
-        for line in self.selected_mailbox.updates(expunge=expunge):
+        selected = self.selected_mailbox
+        await selected.view.refresh()
+        last = selected.uids[-1] if selected.uids else 0
+        for line in selected.updates(expunge=expunge, flags=flags):
             self.send(line)
             await self.pace()
+        if self.watch is not None and selected.uids and selected.uids[-1] > last:
+            await self.watch.told_new(selected.first_after(last))

@@ -76,16 +76,19 @@ async def do_fetch(session: Session, command: Fetch) -> Result:
     if not selected.read_only and MAY_SEE in session.rights and any(not section.peek for section in sections):
         seen = await _set_seen(session, selected, [uid for _, uid in named])
     fetch = _Fetch(session, selected, items, seen)
-    if sections:
-        for start in range(0, len(named), PAGE_MESSAGES):
-            await fetch.bodies(named[start : start + PAGE_MESSAGES])
-    else:
-        await fetch.rows(named)
+    await fetch.answer(named)
     if fetch.unknown_encoding:
         return no("The part's encoding is not known", b"UNKNOWN-CTE")
     if fetch.damaged:
         return no("Some messages can't be read now", b"SERVERBUG")
     return ok("FETCH completed", GONE if fetch.missing else b"")
+
+
+async def send_items(session: Session, items: tuple[FetchItem, ...], named: Sequence[tuple[int, Uid]]) -> None:
+    """FETCH responses that no command asked for; they leave \\Seen as it is (RFC 5465 §5.2)."""
+    if session.modes.uid_only:
+        items = tuple(item for item in items if item is not FetchAttribute.UID) or (FetchAttribute.FLAGS,)
+    await _Fetch(session, session.selected, items, frozenset()).answer(named)
 
 
 async def _changed(
@@ -154,6 +157,14 @@ class _Fetch:
         self.missing = False
         self.damaged = False
         self.unknown_encoding = False
+
+    async def answer(self, named: Sequence[tuple[int, Uid]]) -> None:
+        """Answer for messages, ascending."""
+        if all(isinstance(item, FetchAttribute) for item in self._items):
+            await self.rows(named)
+            return
+        for start in range(0, len(named), PAGE_MESSAGES):
+            await self.bodies(named[start : start + PAGE_MESSAGES])
 
     async def rows(self, named: Sequence[tuple[int, Uid]]) -> None:
         """Answer without opening messages; the next page's rows are read while this one is written."""

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from server.domain.errors import Forbidden, InvalidInput, NotFound
 from server.domain.ids import AccountId
-from server.domain.mailbox import DELIMITER, Mailbox
-from server.domain.message import SpecialUse
+from server.domain.mailbox import Mailbox
 from server.domain.rights import READ
 from server.imap.commands.search import UID_REQUIRED, do_search, uses_numbers
+from server.imap.filters import SourceFilter
 from server.imap.progress import Progress
 from server.imap.session import Result, Session, bad, ok
 from server.protocol.imap.format import format_mailbox
@@ -94,7 +94,8 @@ async def _of_source(session: Session, source: MailboxSource, own: Sequence[Mail
         case MailboxFilter.MAILBOXES:
             return [found for name in source.names if (found := await _named(session, name)) is not None]
         case _:
-            return [(mailbox.name, mailbox) for mailbox in own if _is_meant(source, mailbox)]
+            meant = SourceFilter(source)
+            return [(mailbox.name, mailbox) for mailbox in own if meant.takes(mailbox.name, mailbox)]
 
 
 async def _named(session: Session, name: str) -> tuple[str, Mailbox] | None:
@@ -105,28 +106,3 @@ async def _named(session: Session, name: str) -> tuple[str, Mailbox] | None:
     except (NotFound, Forbidden, InvalidInput):
         return None
     return place.prefix + mailbox.name, mailbox
-
-
-def _is_meant(source: MailboxSource, mailbox: Mailbox) -> bool:
-    """Whether a filter over the account's own mailboxes takes this one (RFC 5465 §6)."""
-    match source.filter:
-        case MailboxFilter.INBOXES:
-            return mailbox.role is SpecialUse.INBOX
-        case MailboxFilter.SUBSCRIBED:
-            return mailbox.subscribed
-        case MailboxFilter.SUBTREE:
-            return any(_is_below(mailbox.name, name) for name in source.names)
-        case MailboxFilter.SUBTREE_ONE:
-            return any(
-                _is_below(mailbox.name, name) and DELIMITER not in mailbox.name[len(name) + 1 :]
-                for name in source.names
-            )
-        case _:
-            return True
-
-
-def _is_below(name: str, top: str) -> bool:
-    """Whether a name is `top`, or below it; INBOX in any case."""
-    if top.upper() == "INBOX":
-        top = "INBOX"
-    return name == top or name.startswith(top + DELIMITER)

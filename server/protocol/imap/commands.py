@@ -13,6 +13,7 @@ from server.protocol.imap.flags import FlagSet
 from server.protocol.imap.listing import List, StatusItem
 from server.protocol.imap.metadata import GetMetadata, SetMetadata
 from server.protocol.imap.multisearch import MultiSearch
+from server.protocol.imap.notify import Notify
 from server.protocol.imap.quota import GetQuota, GetQuotaRoot
 from server.protocol.imap.search import Search
 from server.protocol.imap.select import Select
@@ -150,6 +151,7 @@ Command = (
     | Copy
     | Search
     | MultiSearch
+    | Notify
     | Sort
     | Thread
     | UidExpunge

@@ -39,6 +39,7 @@ from server.protocol.imap.listing import parse_list, parse_lsub, parse_status_it
 from server.protocol.imap.metadata import parse_get_metadata, parse_set_metadata
 from server.protocol.imap.multisearch import parse_multisearch
 from server.protocol.imap.names import parse_mailbox
+from server.protocol.imap.notify import parse_notify
 from server.protocol.imap.quota import parse_get_quota, parse_get_quota_root
 from server.protocol.imap.search import parse_search
 from server.protocol.imap.select import parse_select
@@ -290,6 +291,7 @@ _PARSERS: dict[str, Callable[[Cursor], Command]] = {
     "GETQUOTA": parse_get_quota,
     "GETQUOTAROOT": parse_get_quota_root,
     "ESEARCH": parse_multisearch,
+    "NOTIFY": parse_notify,
     "LOGIN": _login,
     "AUTHENTICATE": _authenticate,
     "RENAME": _rename,

@@ -162,6 +162,8 @@ async def rename_in(tx: Transaction, account_id: AccountId, name: str, to: str) 
 async def subscribe_in(tx: Transaction, account_id: AccountId, name: str, *, subscribed: bool) -> None:
     """Raises NotFound when there is no such mailbox."""
     mailbox = await find_in(tx, account_id, name)
+    # Listings of the account change: whoever watches them is told.
+    await counters.next_modseq(tx, account_id)
     await mailboxes.subscribe(tx, account_id, mailbox.id, subscribed=subscribed)
 
 

@@ -75,6 +75,7 @@ class MailStore:
         self.annotations = Annotations(database)
         self._octets = MessageOctets(database, blobs)
         self._open = OpenMailboxes(database, notifier, clock)
+        self._notifier = notifier
         self._searcher = Searcher(reader=self, worker=worker, index=index, now_us=lambda: to_us(clock.now()))
 
     # Mailboxes.
@@ -101,6 +102,10 @@ class MailStore:
         await self._write(
             "mailstore.subscribe", lambda tx: boxes.subscribe_in(tx, account_id, name, subscribed=subscribed)
         )
+
+    def on_change(self, account_id: AccountId, wake: Callable[[], None]) -> Callable[[], None]:
+        """Call `wake`, in the event loop, when the account may have changed; returns what ends it."""
+        return self._notifier.subscribe(account_id, lambda _change: wake())
 
     async def quota(self, account_id: AccountId) -> Quota:
         return await self._database.read("mailstore.quota", lambda tx: quota_in(tx, account_id))

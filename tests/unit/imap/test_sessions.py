@@ -8,6 +8,7 @@ import pytest
 
 from server.domain.changes import StateChange
 from server.domain.ids import ModSeq
+from server.imap.connection import ImapConnection
 from server.store.errors import StoreReadOnly
 from tests.support.imap_edge import ImapClient, ImapEdge
 
@@ -227,3 +228,13 @@ async def test_a_store_that_cannot_write_is_still_read(edge: ImapEdge, monkeypat
         assert b"NO [UNAVAILABLE]" in (await reader.ask(command))[-1]
     assert b"NO [UNAVAILABLE]" in await reader.append(b"INBOX", MESSAGE)
     await reader.ok(b"UNSELECT")
+
+
+async def test_what_comes_while_a_session_is_busy_ends_its_next_wait() -> None:
+    """A DONE, or a hint, that arrives while IDLE tells of a change is not slept over."""
+    connection = ImapConnection(lambda _connection: None)
+    now = asyncio.get_running_loop().time()
+    connection.poke()
+    await connection.wait(now + 10.0)
+    with pytest.raises(TimeoutError):
+        await connection.wait(now)
