@@ -38,7 +38,7 @@ from server.protocol.imap.sequence import is_sequence_set, parse_sequence_set
 
 DEPTH_MAX = 50
 """reliability.md §8"""
-KEYS_MAX = 1000
+KEYS_MAX = 250
 TEXT_KEYS_MAX = 50
 """Keys that need a message's octets, in one search."""
 

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -234,8 +235,7 @@ class _Evaluation:
                 return [place for place in asked if (dates[place] < since) is older]
             case NumbersKey():
                 values = messages.uids if key.uid or key.numbers.saved else messages.numbers
-                ranges = self._terms.ranges[key]
-                return [place for place in asked if contains(ranges, values[place])]
+                return within(self._terms.ranges[key], values, asked)
             case _:
                 raise RuntimeError("not a key of the view")
 
@@ -336,6 +336,17 @@ def _row_holds(key: SavedKey | ObjectKey | DateKey, row: SearchRow) -> bool:
             return sent is not None and _holds(comparison, sent, day.toordinal() - _EPOCH_ORDINAL)
         case _:
             assert_never(key)
+
+
+def within(ranges: Sequence[tuple[int, int]], values: Sequence[int], asked: Sequence[int]) -> list[int]:
+    """Places whose values, ascending as they are, lie in ascending, disjoint ranges; by range where those are few."""
+    if len(ranges) > len(asked) // 8:
+        return [place for place in asked if contains(ranges, values[place])]
+    found: list[int] = []
+    for first, last in ranges:
+        low, high = bisect_left(values, first), bisect_right(values, last)
+        found += asked[bisect_left(asked, low) : bisect_left(asked, high)]
+    return found
 
 
 def _holds(comparison: Comparison, day: int, wanted: int) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 from server.domain.errors import Conflict, MaiRustError, OverQuota, Unavailable
@@ -405,7 +406,11 @@ class MailStore:
             rows: Sequence[SortRow] = ()
             if sortables.needs_rows:
                 rows = await self._sort_rows(view, page.uids, envelopes=sortables.needs_envelopes)
-            sortables.add(page, rows)
+            if sortables.needs_envelopes:
+                # Each is read up to the address wanted, and may name thousands.
+                await self.worker.run(partial(sortables.add, page, rows))
+            else:
+                sortables.add(page, rows)
             await pace()
         return await self.worker.run(sortables.in_order)
 

@@ -22,7 +22,7 @@ from server.protocol.imap.search_keys import (
     SearchKey,
     SizeKey,
 )
-from server.services.mailstore.match import Candidates, Slice, Terms, split
+from server.services.mailstore.match import Candidates, Slice, Terms, split, within
 from server.services.mailstore.sync import MailboxView
 
 COUNT = 12
@@ -125,3 +125,19 @@ def test_a_slice_leaves_out_what_is_gone() -> None:
     whole = Slice(view, range(2, 5), view.uids[1:4])
     assert list(whole.sizes) == [100, 200, 300]
     assert list(Slice(view, [], []).flags) == []
+
+
+@given(
+    st.lists(st.integers(1, 40), unique=True).map(sorted),
+    st.lists(st.tuples(st.integers(1, 60), st.integers(0, 20)), max_size=9),
+    st.integers(1, 40),
+)
+def test_numbers_match_by_range_as_they_do_one_by_one(
+    places: list[int], spans: list[tuple[int, int]], repeat: int
+) -> None:
+    values = list(range(2, 2 + 3 * 60, 3))
+    wanted = {number for first, length in spans for number in range(first, first + length + 1)}
+    ranges = [(number, number) for number in sorted(wanted)][::repeat]
+    expected = [place for place in places if values[place] in {first for first, _ in ranges}]
+    assert within(ranges, values, places) == expected
+    assert within([(5, 90)], values, range(60)) == [place for place in range(60) if 5 <= values[place] <= 90]
