@@ -174,7 +174,7 @@ class MailActor:
                     raise Conflict("INBOX keeps its name", code="invalid_state")
                 await boxes.rename_in(tx, account_id, mailbox.name, name)
             if subscribed is not None:
-                await mailboxes.subscribe(tx, account_id, mailbox.id, subscribed=subscribed)
+                await boxes.set_subscribed_in(tx, account_id, mailbox.id, subscribed=subscribed)
             return await _node(tx, account_id, mailbox.id)
 
         return await self._write("mail.change_mailbox", unit)

@@ -162,9 +162,13 @@ async def rename_in(tx: Transaction, account_id: AccountId, name: str, to: str) 
 async def subscribe_in(tx: Transaction, account_id: AccountId, name: str, *, subscribed: bool) -> None:
     """Raises NotFound when there is no such mailbox."""
     mailbox = await find_in(tx, account_id, name)
-    # Listings of the account change: whoever watches them is told.
+    await set_subscribed_in(tx, account_id, mailbox.id, subscribed=subscribed)
+
+
+async def set_subscribed_in(tx: Transaction, account_id: AccountId, mailbox_id: MailboxId, *, subscribed: bool) -> None:
+    """Subscribe to a mailbox that is there, or no longer; the account moves, so that who watches it is told."""
     await counters.next_modseq(tx, account_id)
-    await mailboxes.subscribe(tx, account_id, mailbox.id, subscribed=subscribed)
+    await mailboxes.subscribe(tx, account_id, mailbox_id, subscribed=subscribed)
 
 
 async def _inherited(
