@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from server.domain.changes import StateChange
+from server.domain.ids import AccountId
 from server.imap import watch
 from tests.support.imap_edge import ImapClient, ImapEdge, add_account
 
@@ -193,6 +196,29 @@ async def test_none_ends_it(edge: ImapEdge, actor: ImapClient) -> None:
     await actor.append(b"misc", MESSAGE)
     await actor.append(b"INBOX", MESSAGE)
     assert await client.ok(b"NOOP") == [b"* 1 EXISTS", b"* 1 RECENT"]
+
+
+async def test_one_watch_a_session(edge: ImapEdge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each NOTIFY replaces the last, and the end of the session ends it: no subscription is left over."""
+    followed: list[int] = []
+    subscribe = edge.mailstore.on_change
+
+    def counted(account_id: AccountId, wake: Callable[[], None]) -> Callable[[], None]:
+        end = subscribe(account_id, wake)
+        followed.append(1)
+        return lambda: (end(), followed.pop())[0]
+
+    monkeypatch.setattr(edge.mailstore, "on_change", counted)
+    client = await edge.login()
+    for _ in range(3):
+        await client.ok(b"NOTIFY SET (personal (MailboxName)) (inboxes (MessageNew MessageExpunge))")
+        assert len(followed) == 1
+    await client.ok(b"NOTIFY NONE")
+    assert not followed
+    await client.ok(b"NOTIFY SET (personal (MailboxName))")
+    await client.ask(b"LOGOUT")
+    assert await client.rest() == b""
+    assert not followed
 
 
 async def test_events_that_are_not_told_are_refused_and_change_nothing(edge: ImapEdge, actor: ImapClient) -> None:
