@@ -123,6 +123,11 @@ def _failed(error: CliError, printer: Printer, run_of: Runtime | None) -> int:
     return int(error.code)
 
 
+_LISTED = ("domain", "account", "alias", "queue", "api-key", "tenant", "job", "ban", "session", "connection")
+_LISTED_OF_ACCOUNT = ("app-password", "grant", "sieve")
+_STEPS = {"no such account": "mairust account list", "no such mailbox": "mairust mailbox list ADDR"}
+
+
 def _hint(run_of: Runtime | None, error: CliError) -> str:
     """A next step for an error that names none: the noun's list, or the command's help where the input is at fault."""
     if run_of is None:
@@ -132,12 +137,13 @@ def _hint(run_of: Runtime | None, error: CliError) -> str:
         return "mairust domain list"
     if error.code is Exit.INVALID:
         return f"{run_of.command} --help"
-    if (
-        len(words) == 3
-        and words[2] != "list"
-        and words[1] in ("domain", "account", "alias", "queue", "api-key", "tenant")
-    ):
+    for refused, step in _STEPS.items():
+        if error.why.startswith(refused):
+            return step
+    if len(words) == 3 and words[2] != "list" and words[1] in _LISTED:
         return f"mairust {words[1]} list"
+    if len(words) == 3 and words[2] != "list" and words[1] in _LISTED_OF_ACCOUNT:
+        return f"mairust {words[1]} list ADDR"
     return f"{run_of.command} --help"
 
 

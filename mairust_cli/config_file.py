@@ -25,7 +25,7 @@ SYSTEM_PATH = Path("/etc/mairust/config.yaml")
 VERSIONS_KEPT = 20
 CHECK_S = 30
 FILE_OCTETS = 1024 * 1024
-_EMPTY = "# MaiRust configuration; every key is in mairust-config(5).\n"
+_EMPTY = "# MaiRust configuration; all keys with their defaults: mairust config show --effective\n"
 
 ConfigMap = dict[str, object]
 

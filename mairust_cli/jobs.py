@@ -52,8 +52,8 @@ def follow(run: Runtime, job_id: str) -> Json:
         raise
 
 
-def tell(run: Runtime, job: Json) -> None:
-    """Print how a job ended.
+def tell(run: Runtime, job: Json, *, dry: bool = False) -> None:
+    """Print how a job ended; of a dry run, what it would have done.
 
     Raises:
         CliError: It failed (exit 1), or some messages could not be taken (exit 9).
@@ -66,7 +66,7 @@ def tell(run: Runtime, job: Json) -> None:
         run.out.warn(f"{safe(plain_cell(error.get('place')))}: {safe(plain_cell(error.get('detail')))}")
     if len(errors) > ERRORS_SHOWN:
         run.out.note(f"... mairust job show {plain_cell(job.get('id'))[-8:]} -o json names {len(errors)} of them")
-    run.out.made(job, counts or "nothing to do", name="id")
+    run.out.made(job, f"{counts or 'nothing to do'}{'   (dry run: nothing was changed)' if dry else ''}", name="id")
     if job.get("status") == "failed":
         why = plain_cell(errors[-1].get("detail")) if errors else "see the daemon's log"
         raise CliError("the job failed", code=Exit.FAILED, why=why, hint="the same command again goes on")

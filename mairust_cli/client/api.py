@@ -337,11 +337,11 @@ def problem_of(answer: Answer) -> CliError:
     request_id = str(problem.get("request_id") or answer.request_id)
     detail = str(problem.get("detail") or "")
     faults = [
-        f"{fault.get('pointer', '')}: {fault.get('detail', '')}"
+        f"{str(fault.get('pointer') or '').removeprefix('/')}: {fault.get('detail', '')}".removeprefix(": ")
         for fault in items_of(problem.get("errors"))
-        if fault.get("detail") != detail
     ]
-    why = "; ".join(part for part in (detail, *faults) if part) or code
+    said = "" if any(fault.endswith(f": {detail}") for fault in faults) else detail
+    why = "; ".join(part for part in (said, *faults) if part) or code
     if request_id:
         why = f"{why}   [request {request_id}]".lstrip()
     what, hint = str(problem.get("title") or f"HTTP {answer.status}"), ""

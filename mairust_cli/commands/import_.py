@@ -59,7 +59,7 @@ def maildir(
     """Import a Maildir with its folders, or a tar of one."""
     run = runtime(ctx)
     finding = Finding() if source.is_file() else find_maildir(source)
-    _send_tar(run, "maildir", source, finding, _begin(run, "maildir", account, folders, since, dry), "INBOX")
+    _send_tar(run, "maildir", source, finding, _begin(run, "maildir", account, folders, since, dry), "INBOX", dry=dry)
 
 
 @verb(
@@ -81,7 +81,7 @@ def eml(
     run = runtime(ctx)
     archive = source.is_file() and source.name.lower().endswith((".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2"))
     finding = Finding() if archive else find_eml(_there(source))
-    _send_tar(run, "eml", source, finding, _begin(run, "eml", account, folders, since, dry), mailbox)
+    _send_tar(run, "eml", source, finding, _begin(run, "eml", account, folders, since, dry), mailbox, dry=dry)
 
 
 @verb(
@@ -103,7 +103,7 @@ def mbox(
     run = runtime(ctx)
     finding = find_mbox(_there(source))
     job = _begin(run, "mbox", account, folders, since, dry)
-    _finish(run, job, finding, _mbox_pieces(run, job, finding, mailbox))
+    _finish(run, job, finding, _mbox_pieces(run, job, finding, mailbox), dry=dry)
 
 
 @verb(
@@ -140,7 +140,7 @@ def imap(
     if background:
         run.out.made(job, f"job {job_id[-8:]} runs", name="id", then=f"mairust job show {job_id[-8:]} --follow")
         return
-    tell(run, follow(run, job_id))
+    tell(run, follow(run, job_id), dry=dry)
 
 
 def _begin(
@@ -170,7 +170,7 @@ def _there(source: Path) -> Path:
     return source
 
 
-def _send_tar(run: Runtime, phase: str, source: Path, finding: Finding, job: Json, mailbox: str) -> None:
+def _send_tar(run: Runtime, phase: str, source: Path, finding: Finding, job: Json, mailbox: str, *, dry: bool) -> None:
     largest = number(job, "piece_max_bytes") - 1024 * 1024
     client = patient(run)
     path = f"/imports/{segment(plain_cell(job.get('id')))}/pieces"
@@ -185,7 +185,7 @@ def _send_tar(run: Runtime, phase: str, source: Path, finding: Finding, job: Jso
             answer = _upload(client, path, data, TAR, {"folder": mailbox})
             yield answer, number(answer, "added") + number(answer, "skipped") + number(answer, "failed")
 
-    _finish(run, job, finding, answers(), total=finding.mails)
+    _finish(run, job, finding, answers(), total=finding.mails, dry=dry)
 
 
 def _mbox_pieces(run: Runtime, job: Json, finding: Finding, mailbox: str) -> Iterator[tuple[Json, int]]:
@@ -245,7 +245,9 @@ def _patiently(ask: Callable[[], Json]) -> Json:
         time.sleep(EVERY_S)
 
 
-def _finish(run: Runtime, job: Json, finding: Finding, answers: Iterable[tuple[Json, int]], *, total: int = 0) -> None:
+def _finish(
+    run: Runtime, job: Json, finding: Finding, answers: Iterable[tuple[Json, int]], *, total: int = 0, dry: bool
+) -> None:
     """Send everything, end the job and tell; a failure or Ctrl-C cancels it, what was stored stays."""
     path = f"{segment(plain_cell(job.get('id')))}"
     progress, done = Progress(run.out, "import", total=total), 0
@@ -262,7 +264,7 @@ def _finish(run: Runtime, job: Json, finding: Finding, answers: Iterable[tuple[J
         run.out.warn(safe(passed))
     if len(finding.passed) > 20:
         run.out.note(f"... and {len(finding.passed) - 20:,} more were left out")
-    tell(run, ended)
+    tell(run, ended, dry=dry)
     unread = [passed for passed in finding.passed if not passed.endswith(": a link")]
     if unread:
         why = f"{len(unread):,} files were not read"

@@ -24,12 +24,12 @@ COLUMNS = (
     Column(name="kind"),
     Column(name="status"),
     Column(name="done", kind="number"),
-    Column(name="total", kind="number"),
+    Column(name="total", kind="number", wide=True),
     Column(name="added", kind="number"),
     Column(name="skipped", kind="number"),
     Column(name="failed", kind="number"),
     Column(name="age", read=lambda row: row.get("created_at"), kind="age"),
-    Column(name="place", cut=32),
+    Column(name="place", cut=32, wide=True),
     Column(name="account", read=lambda row: row.get("account_id"), kind="id", wide=True),
 )
 

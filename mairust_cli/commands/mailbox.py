@@ -9,6 +9,7 @@ import typer
 
 from mairust_cli.client.api import items_of
 from mairust_cli.commands.message import COLUMNS as MESSAGE_COLUMNS
+from mairust_cli.exits import CliError, Exit
 from mairust_cli.output.table import Column, Row
 from mairust_cli.runtime import runtime
 from mairust_cli.shell import noun, verb
@@ -77,10 +78,17 @@ def _messages(found: Iterable[Row]) -> Iterator[Row]:
 def reindex(
     ctx: typer.Context,
     account: Annotated[str | None, typer.Option("--account", metavar="ADDR", help="Only this account's mail.")] = None,
-    verify: Annotated[bool, typer.Option("--verify", help="Check the index; it is made anew if it is wrong.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check the whole index; it is made anew if it is wrong.")
+    ] = False,
 ) -> None:
     """Make the search index anew, or check it; searches stay right meanwhile."""
     run = runtime(ctx)
+    if verify and account is not None:
+        why = "the index is checked as a whole"
+        raise CliError(
+            "--verify goes without --account", code=Exit.USAGE, why=why, hint="mairust mailbox reindex --verify"
+        )
     asked: dict[str, object] = {"verify": True} if verify else {}
     if account is not None:
         asked["account_id"] = account

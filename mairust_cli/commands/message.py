@@ -39,11 +39,11 @@ def marks(row: Row) -> str:
 
 
 COLUMNS = (
-    Column(name="id"),
+    Column(name="id", kind="id"),
     Column(name="age", read=lambda row: row.get("received_at"), kind="age"),
     Column(name="flags", read=marks),
     Column(name="from", read=sender, cut=30),
-    Column(name="subject", cut=60),
+    Column(name="subject", cut=60, prose=True),
     Column(name="tags", cut=30),
     Column(name="size", read=lambda row: row.get("size_bytes"), kind="size"),
     Column(name="trace", read=lambda row: row.get("trace_id"), kind="id", wide=True),

@@ -28,11 +28,11 @@ def _sender(row: Row) -> str:
 
 
 COLUMNS = (
-    Column(name="id"),
+    Column(name="id", kind="id"),
     Column(name="deleted", read=lambda row: row.get("deleted_at"), kind="age"),
     Column(name="mailbox", cut=30),
     Column(name="from", read=_sender, cut=30),
-    Column(name="subject", cut=60),
+    Column(name="subject", cut=60, prose=True),
     Column(name="size", read=lambda row: row.get("size_bytes"), kind="size"),
 )
 

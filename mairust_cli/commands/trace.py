@@ -25,8 +25,8 @@ COLUMNS = (
     Column(name="age", read=lambda row: row.get("time"), kind="age"),
     Column(name="from", read=lambda row: row.get("sender") or "<>", cut=28),
     Column(name="to", read=lambda row: row.get("recipients"), cut=28),
-    Column(name="subject", cut=24),
-    Column(name="summary", cut=60),
+    Column(name="subject", cut=24, prose=True),
+    Column(name="summary", cut=60, prose=True),
 )
 
 

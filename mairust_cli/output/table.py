@@ -28,6 +28,7 @@ class Column:
         kind: `text`, `id`, `age` (time, as a span), `size` (octets) or `number`.
         wide: Shown only by `-o wide` or when named by `--columns`.
         cut: Most characters in a table; 0 = whole.
+        prose: Words that are read from the start, so cut at their end; addresses are cut in the middle.
     """
 
     name: str
@@ -35,6 +36,10 @@ class Column:
     kind: str = "text"
     wide: bool = False
     cut: int = 0
+    prose: bool = False
+
+    def shortened(self, text: str, width: int) -> str:
+        return cut_end(text, width) if self.prose else cut_middle(text, width)
 
     def value(self, row: Row) -> object:
         return row.get(self.name) if self.read is None else self.read(row)
@@ -88,7 +93,7 @@ def table_cell(column: Column, row: Row, *, now: datetime, whole: bool) -> str:
     if column.kind == "number" and isinstance(value, int):
         return f"{value:,}"
     text = plain_cell(value)
-    return cut_middle(text, column.cut) if column.cut and not whole else text
+    return column.shortened(text, column.cut) if column.cut and not whole else text
 
 
 def cut_middle(text: str, width: int) -> str:
@@ -137,7 +142,7 @@ def fitted(columns: Sequence[Column], cells: Sequence[Sequence[str]], room: int)
     for row in grid:
         for index, column in enumerate(columns):
             if column.cut:
-                row[index] = cut_middle(row[index], widths[index])
+                row[index] = column.shortened(row[index], widths[index])
     return grid
 
 

@@ -345,6 +345,35 @@ def test_help_of_a_noun_cuts_no_sentence(mairust: Mairust) -> None:
 
 
 @pytest.mark.parametrize(
+    ("command", "path", "detail", "hint"),
+    [
+        ("ban remove 10.9.9.9", "", "", "mairust ban list"),
+        ("job show ffffffff", "", "", "mairust job list"),
+        ("session kick zoe@example.com --yes", "sessions", "no such account", "mairust account list"),
+        ("app-password add zoe@example.com --name x", "app-passwords", "gone", "ADDR"),
+        ("grant set zoe@example.com --mailbox X --to a@b.example", "grants", "no such mailbox", "mairust mailbox list"),
+    ],
+)
+def test_what_is_not_there_is_answered_by_where_to_look(
+    command: str, path: str, detail: str, hint: str, mairust: Mairust, api: FakeApi
+) -> None:
+    for method in ("POST", "PUT", "DELETE"):
+        api.fail(method, f"/accounts/zoe@example.com/{path}", 404, "not_found", detail=detail)
+    result = mairust(*command.split())
+    assert result.code == 3
+    assert "try: " in result.err
+    assert hint in result.err.splitlines()[-1]
+
+
+def test_a_fault_of_the_input_names_its_field_once(mairust: Mairust, api: FakeApi) -> None:
+    errors = [{"pointer": "/rules/0/actions", "detail": "the field is needed"}]
+    api.fail("POST", "/domains", 422, "validation_failed", detail="the field is needed", errors=errors)
+    error = mairust("domain", "add", "x.example").err
+    assert "\nrules/0/actions: the field is needed   [request" in error
+    assert error.count("the field is needed") == 1
+
+
+@pytest.mark.parametrize(
     ("status", "pointer", "hint"),
     [
         (422, "/address", "mairust domain list"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Mairust
 from tests.cli.fake_api import PREFIX, FakeApi, message, uuid
 
@@ -109,3 +111,20 @@ def test_the_index_is_asked_made_anew_and_checked(mairust: Mairust, api: FakeApi
     assert api.requests[-1].body == {"account_id": "anna@example.com"}
     assert "2 documents checked" in mairust("mailbox", "reindex", "--verify", "-o", "table").out
     assert api.requests[-1].body == {"verify": True}
+
+
+def test_a_list_of_mail_fits_80_columns(mairust: Mairust, api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.state.messages = [message(1, subject="A long subject that goes on and on, past every edge " * 2)]
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = mairust("message", "list", "anna@example.com", *WHY, "--no-pager", tty=True).out.splitlines()
+    assert max(len(line) for line in lines) <= 80
+    assert lines[1].startswith(ID[-8:])
+    assert "A long subj" in lines[1]
+    assert ID in mairust("message", "list", "anna@example.com", *WHY, "-o", "wide").out
+
+
+def test_the_index_is_checked_as_a_whole(mairust: Mairust, api: FakeApi) -> None:
+    refused = mairust("mailbox", "reindex", "--verify", "--account", "anna@example.com")
+    assert refused.code == 2
+    assert "try: mairust mailbox reindex --verify" in refused.err
+    assert not api.requests

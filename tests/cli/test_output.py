@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from mairust_cli.output import times
 from mairust_cli.output.escape import json_text, safe, safe_lines
-from mairust_cli.output.table import cut_middle, display_width, table_lines
+from mairust_cli.output.table import Column, cut_middle, display_width, fitted, table_lines
 from mairust_cli.output.yaml_text import yaml_text
 from tests.cli.conftest import Mairust
 from tests.cli.fake_api import FakeApi, delivery, trace, uuid
@@ -121,6 +121,12 @@ def test_a_table_fits_the_terminal(mairust: Mairust, api: FakeApi, monkeypatch: 
     assert max(len(line) for line in narrow) <= 80
     assert any("…" in line for line in narrow)
     assert max(len(line) for line in mairust("queue", "list", "-o", "wide").out.splitlines()) > 120
+
+
+def test_prose_is_cut_at_its_end_and_addresses_in_the_middle() -> None:
+    columns = (Column(name="to", cut=48), Column(name="summary", cut=60, prose=True))
+    cells = [["anna@example.com", "Delivered to anna@example.com and to many more."]]
+    assert fitted(columns, cells, 36) == [["anna@example.com", "Delivered to anna…"]]
 
 
 def test_columns_and_no_header(mairust: Mairust) -> None:
