@@ -25,7 +25,11 @@ FROM_LINE_MAX = 1000
 STATUS_SCAN = 64 * 1024
 """Octets of a header section in which the mbox's own fields are looked for."""
 
+WINDOW = 256 * 1024
+"""Octets that one search goes over: a search of a whole piece would not let other threads run meanwhile."""
+
 _FROM = re.compile(rb"(?:\A|(?<=\n\n)|(?<=\n\r\n))From ")
+_MARK = len(b"From ")
 _TIME = re.compile(rb"[0-9]:[0-9]{2}")
 _YEAR = re.compile(rb"[0-9]{4}")
 _ASCTIME = re.compile(
@@ -95,7 +99,7 @@ def format_mbox(octets: bytes, *, sender: bytes, date: datetime, flags: int, key
     """
     name = (sender.split() or [b"MAILER-DAEMON"])[0]
     text = date.astimezone(UTC).strftime("%a %b %e %H:%M:%S %Y").encode("ascii")
-    body = _TO_QUOTE.sub(rb">\1", octets.replace(b"\r\n", b"\n"))
+    body = _replaced(_TO_QUOTE, rb">\1", octets.replace(b"\r\n", b"\n"))
     head, empty, rest = body.partition(b"\n\n")
     letters = "".join(chr(letter) for letter, bit in _LETTERS.items() if flags & bit and bit != SEEN)
     own = f"Status: {'RO' if flags & SEEN else 'O'}\nX-Status: {letters}\nX-Keywords: {' '.join(keywords)}\n"
@@ -109,15 +113,28 @@ def format_mbox(octets: bytes, *, sender: bytes, date: datetime, flags: int, key
 
 def _separator(data: bytes, at: int) -> int:
     """Where the next From_ line begins, -1 when there is none; its line is whole."""
-    for match in _FROM.finditer(data, at):
-        start = match.start()
-        end = data.find(b"\n", start, start + FROM_LINE_MAX)
-        if end < 0:
-            continue
-        line = data[start:end]
-        if _TIME.search(line) and _YEAR.search(line):
-            return start
+    for window in range(at, len(data), WINDOW):
+        # A mark that begins in this window may end in the next one.
+        for match in _FROM.finditer(data, window, window + WINDOW + _MARK - 1):
+            start = match.start()
+            end = data.find(b"\n", start, start + FROM_LINE_MAX)
+            if end < 0:
+                continue
+            line = data[start:end]
+            if _TIME.search(line) and _YEAR.search(line):
+                return start
     return -1
+
+
+def _replaced(pattern: re.Pattern[bytes], by: bytes, octets: bytes) -> bytes:
+    """`octets` with what a pattern of line starts finds replaced, some lines at a time."""
+    pieces: list[bytes] = []
+    at = 0
+    while at < len(octets):
+        stop = octets.find(b"\n", at + WINDOW) + 1 or len(octets)
+        pieces.append(pattern.sub(by, octets[at:stop]))
+        at = stop
+    return b"".join(pieces)
 
 
 def _end_by_length(data: bytes, head: int, *, final: bool) -> int:
@@ -193,7 +210,7 @@ def _unquoted(text: bytes, has_length: bool) -> bytes:
     """Undo the quoting of From_ lines; mboxcl2, which has unquoted ones, is left as it is."""
     if b">From " not in text or (has_length and b"\nFrom " in text):
         return text
-    return _QUOTED.sub(rb"\1", text)
+    return _replaced(_QUOTED, rb"\1", text)
 
 
 def _hexadecimal(value: bytes) -> int:

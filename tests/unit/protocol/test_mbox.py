@@ -149,3 +149,23 @@ def test_hostile_files_cost_no_more_than_their_length(unit: bytes) -> None:
     """T12: half a million From_ lines, or one line without end, are split well within the limit of a test."""
     data = unit * (2 * 1024 * 1024 // len(unit))
     assert sum(1 for _ in split_mbox(data, final=True)) <= 2 * 1024 * 1024 // len(unit)
+
+
+@pytest.mark.parametrize("window", [1, 3, 7, 64])
+def test_windows_of_a_search_change_nothing(window: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies = [
+        b"a: b\n\nFrom me\n>From you\n>>From all\n",
+        b"x" * 50 + b"\n\n" + b">From " * 9 + b"\n",
+        b"c: d\n\n\n\nFrom \n",
+    ]
+    date = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+    def whole() -> bytes:
+        return b"".join(format_mbox(body, sender=b"a@b", date=date, flags=0, keywords=()) for body in bodies)
+
+    before = whole()
+    expected = list(split_mbox(before, final=True))
+    monkeypatch.setattr("server.protocol.mbox.WINDOW", window)
+    assert whole() == before
+    assert list(split_mbox(before, final=True)) == expected
+    assert [message.octets for message in expected] == bodies
