@@ -15,7 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.bench.servers import ACCOUNTS
@@ -170,6 +170,21 @@ class PostfixDovecot:
             _command("postfix", "-c", f"{self._folder}/postfix", "stop")
         with contextlib.suppress(RivalAbsent):
             _command("doveadm", "-c", f"{self._folder}/dovecot.conf", "stop")
+
+    def put(self, mailbox: str, mails: Iterable[bytes]) -> None:
+        """Put mail into the first account's mailbox as files, as a migration would; not while it runs."""
+        folder = self._folder / "mail/u0/mail" / f".{mailbox}"
+        for name in ("cur", "new", "tmp"):
+            (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / "maildirfolder").touch(mode=0o600)
+        for number, mail in enumerate(mails):
+            path = folder / "cur" / f"{1_700_000_000 + number}.M{number}P1.bench,S={len(mail)},W={len(mail)}:2,"
+            path.write_bytes(mail)
+            os.chown(path, MAIL_UID, MAIL_UID)
+        for root, folders, files in os.walk(self._folder / "mail"):
+            for name in (*folders, *files):
+                if os.stat(os.path.join(root, name)).st_uid != MAIL_UID:
+                    os.chown(os.path.join(root, name), MAIL_UID, MAIL_UID)
 
     def _write(self, daemons: str) -> None:
         folder = self._folder

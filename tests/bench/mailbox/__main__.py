@@ -1,19 +1,24 @@
 """`python -m tests.bench.mailbox`: a mailbox of 100,000 messages over IMAP, ours beside Dovecot's, as ratios.
 
-- Both get the same messages by APPEND, then are started anew; in each round one runs and is measured, then the other.
+- Both get the same messages, ours by APPEND, Dovecot as Maildir files, and are started anew for each round; one runs
+  and is measured, then the other. Ours is measured once its full-text index has all.
 - Dovecot is measured as it comes: no full-text index. Its index of headers is warm from the round before.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import sqlite3
 import statistics
 import tempfile
+import time
 from collections import defaultdict
 from pathlib import Path
 
-from tests.bench.mailbox.cases import CASES, Case, fill, measure
+from tests.bench.mailbox.cases import BOX, CASES, Case, fill, measure
+from tests.bench.mailbox.corpus import make_mail
 from tests.bench.rival import PostfixDovecot, RivalAbsent
 from tests.bench.servers import MaiRust, Server
 
@@ -52,11 +57,25 @@ def main() -> None:
 def _filled(server: Server, count: int) -> bool:
     try:
         with server:
-            fill(server, server.imaps_port, count)
+            if server.name == OURS:
+                fill(server, server.imaps_port, count)
+                _wait_for_index(server, count)
+        if isinstance(server, PostfixDovecot):
+            server.put(BOX, map(make_mail, range(1, count + 1)))
     except RivalAbsent as absent:
         print(f"{server.name}: absent ({absent})")
         return False
     return True
+
+
+def _wait_for_index(server: Server, count: int) -> None:
+    assert isinstance(server, MaiRust)
+    while True:
+        with contextlib.closing(sqlite3.connect(server.daemon.database_path)) as database:
+            (indexed,) = database.execute("SELECT count(*) FROM search_documents").fetchone()
+        if indexed >= count:
+            return
+        time.sleep(0.5)
 
 
 def _show(rounds: Rounds) -> None:
