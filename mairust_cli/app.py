@@ -42,7 +42,7 @@ NOUNS: Mapping[str, tuple[str, str]] = {
     "log": (_COMMANDS + "log", "The event stream"),
     "api-key": (_COMMANDS + "api_key", "Keys for programs"),
     "app-password": (_COMMANDS + "app_password", "Passwords of single devices"),
-    "grant": (_COMMANDS + "grant", "Who else may use a mailbox"),
+    "grant": (_COMMANDS + "grant", "Who else may use a mailbox, or send as its owner"),
     "session": (_COMMANDS + "session", "Who is logged in"),
     "connection": (_COMMANDS + "connection", "Live connections, one by one"),
     "ban": (_COMMANDS + "ban", "Networks that are refused"),

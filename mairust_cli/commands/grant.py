@@ -1,4 +1,4 @@
-"""`mairust grant`: who else may use an account's mailboxes."""
+"""`mairust grant`: who else may use an account's mailboxes, or send as it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Annotated
 import typer
 
 from mairust_cli.client.api import as_object, items_of, segment
+from mairust_cli.commands.grant_send_as import send_as
 from mairust_cli.output.table import Column, plain_cell
 from mairust_cli.runtime import runtime
 from mairust_cli.shell import noun, verb
 
-app = noun("Who else may use an account's mailboxes.")
+app = noun("Who else may use an account's mailboxes, or send as it.")
+app.add_typer(send_as, name="send-as")
 
 Owner = Annotated[str, typer.Argument(metavar="ADDR", help="Whose mailboxes.")]
 Mailbox = Annotated[str, typer.Option("--mailbox", help="Which of them, by its full name.")]

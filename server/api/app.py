@@ -27,7 +27,7 @@ from server.api.controllers.domain_aliases import DomainAliasController
 from server.api.controllers.domains import DomainController
 from server.api.controllers.events import EventController
 from server.api.controllers.filters import AdminSieveController, FilterController, SieveController, SieveToolController
-from server.api.controllers.grants import GrantController
+from server.api.controllers.grants import GrantController, SendGrantController
 from server.api.controllers.health import HealthController, MetricsController
 from server.api.controllers.jobs import ExportController, ImportController, JobController
 from server.api.controllers.mailboxes import MailboxController
@@ -66,6 +66,7 @@ CONTROLLERS: tuple[ControllerRouterHandler, ...] = (
     AccountAppPasswordController,
     AccountSessionController,
     GrantController,
+    SendGrantController,
     ConnectionController,
     BanController,
     FilterController,
@@ -111,6 +112,7 @@ DEPENDENCIES: dict[str, Callable[[ApiServices], object]] = {
     "tokens": lambda s: s.tokens,
     "app_passwords": lambda s: s.app_passwords,
     "grants": lambda s: s.grants,
+    "send_grants": lambda s: s.send_grants,
     "bans": lambda s: s.bans,
     "connections": lambda s: s.connections,
     "usage": lambda s: s.usage,

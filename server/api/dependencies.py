@@ -15,6 +15,7 @@ from server.services.identity.bans import Bans
 from server.services.identity.connections import Connections
 from server.services.identity.domain_aliases import DomainAliasService
 from server.services.identity.domains import DomainService
+from server.services.identity.send_grants import SendGrantService
 from server.services.identity.tenants import TenantService
 from server.services.identity.tokens import TokenService
 from server.services.mailstore.acting import MailActor
@@ -47,6 +48,7 @@ Aliases = NamedDependency[AliasService]
 Tokens = NamedDependency[TokenService]
 AppPasswords = NamedDependency[AppPasswordService]
 Grants = NamedDependency[GrantService]
+SendGrants = NamedDependency[SendGrantService]
 BanList = NamedDependency[Bans]
 LiveConnections = NamedDependency[Connections]
 ServerStatus = NamedDependency[StatusService]

@@ -18,6 +18,7 @@ from server.services.identity.connections import Connections
 from server.services.identity.domain_aliases import DomainAliasService
 from server.services.identity.domains import DomainService
 from server.services.identity.idempotency import IdempotencyService
+from server.services.identity.send_grants import SendGrantService
 from server.services.identity.tenants import TenantService
 from server.services.identity.tokens import TokenService
 from server.services.mailstore.finding import SearchService
@@ -90,6 +91,7 @@ class ApiServices:
     tokens: TokenService
     app_passwords: AppPasswordService
     grants: GrantService
+    send_grants: SendGrantService
     bans: Bans
     connections: Connections
     status: StatusService

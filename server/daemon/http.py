@@ -20,6 +20,7 @@ from server.domain.errors import InvalidInput
 from server.services.filters.settings import make_filter_service
 from server.services.identity.callers import CallerService
 from server.services.identity.idempotency import IdempotencyService
+from server.services.identity.send_grants import SendGrantService
 from server.services.mailstore.finding import SearchService
 from server.services.mailstore.owners import MailOwners
 from server.services.mailstore.services import make_mail_services
@@ -102,6 +103,7 @@ class _Http:
             tokens=identity.tokens,
             app_passwords=identity.app_passwords,
             grants=GrantService(database),
+            send_grants=SendGrantService(database),
             bans=identity.bans,
             connections=identity.connections,
             status=StatusService(

@@ -355,6 +355,11 @@ class FakeApi:
             if request.method == "DELETE":
                 return 204, None
             return 200, grant if request.method == "PUT" else {"items": [grant]}
+        if rest[1:2] == ["send-grants"]:
+            if request.method == "DELETE":
+                return 204, None
+            right = {"grantee": "ben@example.com"}
+            return 200, right if request.method == "PUT" else {"items": [right]}
         return self._collection(request, rest, self.state.accounts, "address")
 
     def _account_filters(self, request: Request, rest: list[str]) -> tuple[int, Any]:

@@ -90,6 +90,28 @@ def test_a_user_sends_with_own_addresses_only(daemon: DaemonProcess) -> None:
     assert read_mailbox(daemon, "u2@example.test") == []
 
 
+def test_sending_as_another_needs_a_grant_that_stands(daemon: DaemonProcess) -> None:
+    """Granted it works, revoked it is refused again, and it never leaves the organisation."""
+    mairust(daemon, "tenant", "add", "other")
+    mairust(daemon, "--tenant", "other", "domain", "add", "other.test")
+    mairust(daemon, "--tenant", "other", "account", "add", "eve@other.test", "--generate")
+    mairust(daemon, "grant", "send-as", "add", SMALL, "--to", "eve@other.test", code=3)
+    mairust(daemon, "grant", "send-as", "add", SMALL, "--to", "u0@example.test")
+    assert mairust_json(daemon, "grant", "send-as", "list", SMALL) == [{"grantee": "u0@example.test"}]
+    with smtplib.SMTP("localhost", daemon.ports.submission, timeout=CLIENT_S) as client:
+        client.starttls(context=trusting(daemon))
+        client.login("u0@example.test", PASSWORD)
+        assert _said(client.mail("eve@other.test")) == "550 5.7.1"
+        client.rset()
+        client.sendmail(SMALL, ["x@elsewhere.example"], compose(SMALL, "x@elsewhere.example"))
+        mairust(daemon, "grant", "send-as", "remove", SMALL, "--to", "u0@example.test", "--yes")
+        assert _said(client.mail(SMALL)) == "550 5.7.1"
+        client.rset()
+        client.mail("u0@example.test")
+        client.rcpt("x@elsewhere.example")
+        assert _said(client.data(compose(SMALL, "x@elsewhere.example"))) == "550 5.7.1"
+
+
 def test_full_mailbox_refuses_what_does_not_fit_and_keeps_the_rest(daemon: DaemonProcess) -> None:
     """Item 24: 552 5.2.2 for a message larger than what is left, 452 4.2.2 at RCPT when nothing is."""
     kept = compose("x@example.org", SMALL, lines=100)

@@ -27,6 +27,7 @@ from server.services.filters.settings import make_filter_service
 from server.services.identity.callers import CallerService
 from server.services.identity.domains import NewDkimKey
 from server.services.identity.idempotency import IdempotencyService
+from server.services.identity.send_grants import SendGrantService
 from server.services.identity.tokens import NewApiKey
 from server.services.mailstore.finding import SearchService
 from server.services.mailstore.owners import MailOwners
@@ -287,6 +288,7 @@ async def open_api(
             tokens=identity.tokens,
             app_passwords=identity.app_passwords,
             grants=GrantService(database),
+            send_grants=SendGrantService(database),
             bans=identity.bans,
             connections=identity.connections,
             status=StatusService(

@@ -20,3 +20,13 @@ class GrantOut(Output, frozen=True, kw_only=True):
 
 class GrantsOut(Output, frozen=True, kw_only=True):
     items: list[GrantOut]
+
+
+class SendGrantOut(Output, frozen=True, kw_only=True):
+    """`grantee` is the primary address of the account that may send."""
+
+    grantee: str
+
+
+class SendGrantsOut(Output, frozen=True, kw_only=True):
+    items: list[SendGrantOut]

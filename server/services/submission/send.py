@@ -1,6 +1,7 @@
 """`POST /send`: a message from fields, composed, checked and queued (product.md 21).
 
-- The sender must be an address of the key's account; a key without an account may send for any account of its tenant.
+- The sender must be an address of the key's account, or of one that granted it to send as itself; a key without an
+  account may send for any account of its tenant.
 - What is composed reparses to what was asked for: the composer refuses what it can't write.
 - Blind recipients stand in the envelope alone.
 """

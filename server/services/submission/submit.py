@@ -1,7 +1,8 @@
 """The door for mail of our users and of our own: check, complete, sign, queue (RFC 6409).
 
 - Everything leaves through here: SMTP submission, the API, DSNs. Local recipients too go through the queue.
-- The sender must own both the reverse-path and every address in From (product.md 5).
+- The sender must own both the reverse-path and every address in From, or be granted to send as their owner
+  (product.md 5).
 - What is missing is added before signing; after that not an octet changes.
 - 250 only after the queue rows, the blob and the trace are committed together.
 """
@@ -9,7 +10,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -39,7 +40,7 @@ from server.services.submission.keys import KeyRing
 from server.services.submission.sign import Signer, SigningKey
 from server.services.trace.refusals import RefusalLog
 from server.store.database import Database
-from server.store.repositories import blobs, queue
+from server.store.repositories import blobs, queue, send_grants
 from server.store.transaction import Transaction, Unit
 from server.telemetry import metrics
 from server.telemetry.log import get_logger
@@ -116,7 +117,11 @@ class SubmissionService:
         return address is None or await self.may_send_as(principal.account_id, address)
 
     async def may_send_as(self, account_id: AccountId, address: Address) -> bool:
-        """Whether the account owns the address, also under a subaddress or a second name of its domain."""
+        """Whether the account owns the address, also under a subaddress or a second name of its domain, or was granted
+        to send as the account that does."""
+        return await self._owns(account_id, address) or await self._granted(account_id, address)
+
+    async def _owns(self, account_id: AccountId, address: Address) -> bool:
         account = await self._directory.account(account_id)
         if account is None:
             return False
@@ -126,9 +131,30 @@ class SubmissionService:
         owned = set(account.addresses)
         if entry.address.key in owned:
             return True
+        base = self._base(entry.address)
+        return base is not None and base.key in owned
+
+    async def _granted(self, grantee_id: AccountId, address: Address) -> bool:
+        """Whether a grant holds now: it is read anew each time, so that a revoked one is refused at once."""
+        entry = await self._directory.lookup(address)
+        owner = entry.account
+        if owner is None and entry.alias is None and (base := self._base(entry.address)) is not None:
+            owner = (await self._directory.lookup(base)).account
+        if owner is None:
+            return False
+        owner_id = owner.id
+        return await self._database.read("submission.grant", lambda tx: send_grants.holds(tx, owner_id, grantee_id))
+
+    def _base(self, address: Address) -> Address | None:
+        """The address without its subaddress (RFC 5233), None when it has none."""
         separator = self._settings().smtp.subaddress_separator
-        base = entry.address.local.partition(separator)[0] if separator else ""
-        return bool(base) and Address(base, entry.address.domain).key in owned
+        base, found, _detail = address.local.partition(separator) if separator else ("", "", "")
+        return Address(base, address.domain) if base and found else None
+
+    async def _sent_as(self, account_id: AccountId, addresses: Iterable[Address]) -> str:
+        """For the trace: ` as ` and those of the addresses that are another's, empty when all are the account's own."""
+        foreign = [address.key for address in addresses if not await self._owns(account_id, address)]
+        return f" as {', '.join(dict.fromkeys(foreign))}" if foreign else ""
 
     async def recipient(
         self, connection: ConnectionInfo, principal: Principal, reverse_path: ReversePath, address: Address
@@ -205,9 +231,12 @@ class SubmissionService:
         )
         connection = inbound.connection
         tls = connection.tls.version if connection.tls else "no TLS"
+        path = inbound.envelope.reverse_path
+        used = authors if path is None else (path, *authors)
+        sent_as = await self._sent_as(principal.account_id, used)
         source = _Source(
             component=connection.listener,
-            detail=f"{principal.address} from {connection.remote_ip}, port {connection.local_port}, {tls}",
+            detail=f"{principal.address}{sent_as} from {connection.remote_ip}, port {connection.local_port}, {tls}",
             remote_ip=connection.remote_ip,
         )
         try:
@@ -248,11 +277,18 @@ class SubmissionService:
             DiskReserve, Unavailable: Nothing was queued; try again.
         """
         self._blobs.check_space()
-        if submission.account_id is not None and submission.envelope.reverse_path is not None:
-            if not await self.may_send_as(submission.account_id, submission.envelope.reverse_path):
+        account_id, path = submission.account_id, submission.envelope.reverse_path
+        sent_as = ""
+        if account_id is not None and path is not None:
+            if not await self.may_send_as(account_id, path):
                 raise Forbidden("the sender address is not one of the account's", code="sender_not_allowed")
+            if sent_as := await self._sent_as(account_id, (path,)):
+                account = await self._directory.account(account_id)
+                sent_as = f", {account.address if account is not None else account_id}{sent_as}"
         octets = await self._blobs.read_content(submission.content)
-        detail = "a delivery status notification" if submission.origin is Origin.DSN else f"by {submission.origin}"
+        detail = (
+            "a delivery status notification" if submission.origin is Origin.DSN else f"by {submission.origin}{sent_as}"
+        )
         return await self._queue(submission, octets, _Source(component=str(submission.origin), detail=detail))
 
     async def prepare(self, submission: Submission, *, detail: str) -> Prepared:

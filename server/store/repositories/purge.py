@@ -24,6 +24,7 @@ from server.store.schema import (
     mailboxes,
     messages,
     metadata,
+    send_grants,
 )
 from server.store.transaction import Transaction
 
@@ -58,6 +59,7 @@ async def drop_mail(tx: Transaction, account_id: AccountId) -> int:
 async def drop_account(tx: Transaction, account_id: AccountId) -> None:
     """Remove an account without mail, and all that is its own."""
     await tx.execute(delete(mailbox_grants).where(mailbox_grants.c.identifier == account_id))
+    await tx.execute(delete(send_grants).where(send_grants.c.grantee_id == account_id))
     for table in reversed(metadata.sorted_tables):
         if table.name not in _KEPT and "account_id" in table.c:
             await tx.execute(delete(table).where(table.c.account_id == account_id))

@@ -168,6 +168,15 @@ mailbox_grants = Table(
 )
 """Access control lists (RFC 4314): `identifier` is an account's id or `anyone`, `account_id` the mailbox's owner."""
 
+send_grants = Table(
+    "send_grants",
+    metadata,
+    Column("account_id", Text, ForeignKey("accounts.id"), primary_key=True),
+    Column("grantee_id", Text, ForeignKey("accounts.id"), primary_key=True),
+    int_column("created_at"),
+)
+"""Who may send with the addresses of another: `account_id` owns them, `grantee_id` sends."""
+
 metadata_entries = Table(
     "metadata_entries",
     metadata,

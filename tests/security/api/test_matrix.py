@@ -32,6 +32,7 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/app-passwords": {"name": "phone"},
     "POST /api/v1/accounts/{ref}/app-passwords": {"name": "phone"},
     "PUT /api/v1/accounts/{ref}/grants": {"mailbox": "INBOX", "grantee": "anyone", "rights": "lr"},
+    "PUT /api/v1/accounts/{ref}/send-grants": {"grantee": "anna@victim.example"},
     "PUT /api/v1/accounts/{ref}/vacation": {"text": "x"},
     "PUT /api/v1/accounts/{ref}/forward": {"targets": ["x@example.net"]},
     "PUT /api/v1/accounts/{ref}/sieve/{name}": {"content": "keep;"},

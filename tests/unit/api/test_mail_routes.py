@@ -94,6 +94,15 @@ async def test_key_of_an_account_sends_as_that_account_only(mail: Api) -> None:
     assert [row["from"] for row in listed] == ["ben@example.org"]
 
 
+async def test_key_of_an_account_sends_as_one_that_granted_it(mail: Api) -> None:
+    await mail.identity.account("ben@example.org")
+    key = await mail.key("mail:send", account_id="ben@example.org")
+    await mail.unix("PUT", "/api/v1/accounts/anna@example.org/send-grants", {"grantee": "ben@example.org"})
+    assert (await mail.tcp("POST", "/api/v1/send", MESSAGE, key=key)).status == 202
+    await mail.unix("DELETE", "/api/v1/accounts/anna@example.org/send-grants?grantee=ben@example.org")
+    assert (await mail.tcp("POST", "/api/v1/send", MESSAGE, key=key)).status == 403
+
+
 async def test_repeated_send_with_a_key_queues_once(mail: Api) -> None:
     first = await mail.unix("POST", "/api/v1/send", MESSAGE, Idempotency_Key="once")
     again = await mail.unix("POST", "/api/v1/send", MESSAGE, Idempotency_Key="once")

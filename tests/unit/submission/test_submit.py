@@ -13,8 +13,9 @@ from server.domain.ids import BlobId
 from server.domain.inbound import Inbound, Submission
 from server.domain.queue import Origin
 from server.protocol.smtp.address import parse_address
+from server.services.identity.send_grants import NewSendGrant, SendGrantService
 from server.services.submission.sign import SigningKey
-from server.store.repositories import blobs
+from server.store.repositories import blobs, send_grants
 from server.store.schema import queued_messages
 from tests.support.doors import Doors
 
@@ -111,6 +112,56 @@ async def test_reverse_paths_a_login_may_use(doors: Doors, address: str | None, 
     principal = await doors.principal("anna@example.org")
     path = None if address is None else parse_address(address)
     assert await doors.submission.sender_allowed(principal, path) is allowed
+
+
+async def _grant(doors: Doors, owner: str, grantee: str) -> SendGrantService:
+    await doors.identity.account(owner)
+    grants = SendGrantService(doors.identity.database)
+    await grants.add(doors.identity.root, owner, NewSendGrant(grantee=grantee))
+    return grants
+
+
+async def test_a_grantee_sends_as_the_owner_until_it_is_revoked(doors: Doors) -> None:
+    grants = await _grant(doors, "info@example.org", "anna@example.org")
+    principal = await doors.principal("anna@example.org")
+    octets = MINE.replace(b"anna@example.org", b"info@example.org")
+    for address in ("info@example.org", "info+shop@example.org"):
+        assert await doors.submission.sender_allowed(principal, parse_address(address)), address
+    assert not await doors.submission.sender_allowed(
+        await doors.principal("info@example.org"), parse_address("anna@example.org")
+    )
+    assert (await doors.submission.accept(await _submission(doors, octets), principal)).code == 250
+    event = next(e for e in await doors.events() if e["type"] == "submission.accepted")
+    assert str(event["detail"]).startswith("anna@example.org as info@example.org from ")
+    await grants.remove(doors.identity.root, "info@example.org", grantee="anna@example.org")
+    answer = await doors.submission.accept(await _submission(doors, octets), principal)
+    assert (answer.code, answer.enhanced) == (550, "5.7.1")
+
+
+async def test_own_addresses_ask_for_no_grant(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def asked(*_given: object) -> bool:
+        raise AssertionError
+
+    monkeypatch.setattr(send_grants, "holds", asked)
+    principal = await doors.principal("anna@example.org")
+    assert (await doors.submission.accept(await _submission(doors), principal)).code == 250
+
+
+async def test_the_api_sends_as_the_owner_by_a_grant(doors: Doors) -> None:
+    await _grant(doors, "info@example.org", "anna@example.org")
+    principal = await doors.principal("anna@example.org")
+    inbound = await doors.inbound(MINE, to=["eve@far.example"], sender="info@example.org")
+    await doors.submission.submit(
+        Submission(
+            tenant_id=principal.tenant_id,
+            account_id=principal.account_id,
+            origin=Origin.API,
+            envelope=inbound.envelope,
+            content=inbound.content,
+        )
+    )
+    event = next(e for e in await doors.events() if e["type"] == "submission.accepted")
+    assert "by api, anna@example.org as info@example.org" in str(event["detail"])
 
 
 async def test_an_unknown_local_recipient_is_refused_and_an_outside_one_is_not(doors: Doors) -> None:

@@ -579,6 +579,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("account_id", "mailbox_id", "entry", name=op.f("pk_metadata_entries")),
     )
     op.create_table(
+        "send_grants",
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("grantee_id", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_send_grants_account_id")),
+        sa.ForeignKeyConstraint(["grantee_id"], ["accounts.id"], name=op.f("fk_send_grants_grantee_id")),
+        sa.PrimaryKeyConstraint("account_id", "grantee_id", name=op.f("pk_send_grants")),
+    )
+    op.create_table(
         "sender_categories",
         sa.Column("account_id", sa.Text(), nullable=False),
         sa.Column("address", sa.Text(), nullable=False),
