@@ -66,7 +66,7 @@ def median_ms(work: Callable[[], object], times: int) -> float:
 def fill(server: Server, port: int, count: int) -> None:
     """Make the mailbox over as many connections as pays."""
     first = Client(port, server.logins[0])
-    first.run(f"CREATE {BOX}")
+    first.make(BOX)
     first.close()
     _append_by(server, port, 4, BOX, range(1, count + 1), window=20)
 
@@ -112,7 +112,7 @@ def _changes(client: Client) -> Iterator[tuple[Case, float]]:
         times.append(timed_ms(lambda: client.run("STORE 1:1000 +FLAGS (\\Flagged)")))
         times.append(timed_ms(lambda: client.run("STORE 1:1000 -FLAGS (\\Flagged)")))
     yield STORE, statistics.median(times)
-    client.run("CREATE Copies")
+    client.make("Copies")
     yield COPY, median_ms(lambda: client.run("COPY 1:1000 Copies"), 3)
 
 
@@ -125,7 +125,7 @@ def _searches(client: Client) -> Iterator[tuple[Case, float]]:
 
 def _appends(server: Server, port: int) -> Iterator[tuple[Case, float]]:
     client = Client(port, server.logins[1])
-    client.run("CREATE Appends")
+    client.make("Appends")
     client.close()
     for case, connections in ((APPEND_1, 1), (APPEND_10, 10)):
         numbers = range(1, APPENDS + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import ssl
@@ -66,6 +67,11 @@ class Client:
         found = re.search(rb"\* (\d+) EXISTS", self.text(f"SELECT {mailbox}"))
         assert found is not None
         return int(found[1])
+
+    def make(self, mailbox: str) -> None:
+        """Create a mailbox unless there is one from the round before."""
+        with contextlib.suppress(CommandFailed):
+            self.run(f"CREATE {mailbox}")
 
     def idle(self) -> None:
         """Begin IDLE (RFC 2177)."""
