@@ -83,9 +83,9 @@ def test_patterns_agree_with_regular_expressions(pattern: str, name: str) -> Non
 
 def test_a_wildcard_bomb_is_linear() -> None:
     """T14: `%*%*%*` took other servers minutes."""
-    started = time.perf_counter()
+    started = time.process_time()
     bombs = [Pattern("%a*" * 170), Pattern("*a%a" * 120), Pattern("%*" * 256)]
     for _ in range(100):
         for bomb in bombs:
             bomb.matches("a" * 254)
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 2.0
