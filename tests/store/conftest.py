@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from server.store.database import Database
+from server.store.migrate import migrate_postgres
 from tests.support.postgres import PostgresServer, binaries
 from tests.support.stores import open_postgres, open_sqlite
 
@@ -22,6 +25,16 @@ def postgres() -> Iterator[PostgresServer]:
     server.close()
 
 
+@pytest.fixture(scope="session")
+def migrated(postgres: PostgresServer) -> str:
+    """A database that is migrated, to be copied."""
+    dsn = postgres.dsn()
+    # A thread of its own, as the test runs in an event loop.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(lambda: asyncio.run(migrate_postgres(dsn))).result()
+    return dsn
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
     """A migrated, empty database, consistent at the end."""
@@ -30,7 +43,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
             yield database
     else:
         server: PostgresServer = request.getfixturevalue("postgres")
-        dsn = server.dsn()
+        dsn = server.dsn(request.getfixturevalue("migrated"))
         async with open_postgres(dsn) as database:
             yield database
         server.drop(dsn)

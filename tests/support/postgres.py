@@ -75,11 +75,12 @@ class PostgresServer:
             self._process.wait(60)
             self._process = None
 
-    def dsn(self) -> str:
-        """A new empty database."""
+    def dsn(self, template: str | None = None) -> str:
+        """A new database, empty or a copy of a template, which nobody may be connected to."""
         self._count += 1
         name = f"test{self._count}"
-        self._run("createdb", "-h127.0.0.1", f"-p{self.port}", "-Umairust", name)
+        copied = ["-T", template.rpartition("/")[2]] if template else []
+        self._run("createdb", "-h127.0.0.1", f"-p{self.port}", "-Umairust", *copied, name)
         return f"postgresql://mairust@127.0.0.1:{self.port}/{name}"
 
     def drop(self, dsn: str) -> None:
