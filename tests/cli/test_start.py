@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -67,14 +68,14 @@ def test_the_command_never_imports_the_daemon() -> None:
 
 @pytest.mark.slow
 def test_domain_list_stays_within_its_budget(api: FakeApi) -> None:
-    """150 ms at the median with 20 domains on a machine at rest; here the least processor time, with room."""
+    """150 ms at the median with 20 domains on a machine at rest; 400 ms of processor time here, as other tests share it."""
     api.state.domains = [{"id": uuid(n), "name": f"d{n}.example", "status": "active"} for n in range(20)]
     spent = []
     for _ in range(10):
         before = _children_s()
         assert _mairust(api, "domain", "list").returncode == 0
         spent.append(_children_s() - before)
-    assert min(spent) < 0.6
+    assert statistics.median(spent) < 0.4
 
 
 def _children_s() -> float:

@@ -148,7 +148,7 @@ async def test_a_body_of_tiny_chunks_ends_the_connection(api: Api) -> None:
         with contextlib.suppress(ConnectionError):
             answer = await api.raw(head + chunk * (MIB // len(chunk)) + b"0\r\n\r\n")
         assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
-        assert time.process_time() - started < 2.0
+        assert time.process_time() - started < 0.5
 
 
 @pytest.mark.parametrize("size", [1, 7, 100_000])
@@ -179,4 +179,4 @@ def test_hostile_json_is_refused_without_being_walked_through(body: bytes) -> No
         decode(body, NewMessage)
     except MaiRustError:
         pass
-    assert time.process_time() - started < 1.0
+    assert time.process_time() - started < 0.25

@@ -217,6 +217,6 @@ async def test_a_stalled_handshake_does_not_hold_up_a_drain(edge: ImapEdge) -> N
         await asyncio.sleep(0.01)
     started = time.perf_counter()
     await edge.server.drain(0.1)
-    assert time.perf_counter() - started < 15  # A handshake may take thirty seconds.
+    assert time.perf_counter() - started < 2.0
     assert await asyncio.wait_for(reader.read(), 3) == b""
     writer.close()

@@ -34,7 +34,7 @@ def test_f17_a_second_daemon_is_refused_with_75_naming_the_first(state_dir: Path
         with pytest.raises(StartFailure, match=f"in use by process {os.getpid()}") as caught:
             StateLock(state_dir)
         assert caught.value.code is ExitCode.LOCKED
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 1.0
     StateLock(state_dir).close()
 
 

@@ -90,7 +90,7 @@ async def test_a_second_sigterm_waits_for_nobody() -> None:
     began = time.monotonic()
     os.kill(os.getpid(), signal.SIGTERM)
     assert await running is ExitCode.STOPPED
-    assert time.monotonic() - began < 10  # Its drain would take a minute.
+    assert time.monotonic() - began < 1.0
     assert "drained" not in slow.calls
 
 
@@ -170,7 +170,7 @@ async def test_f04_a_fatal_failure_ends_the_process_within_a_second_with_its_cod
     await asyncio.to_thread(watched.fatal, ExitCode.STORAGE, "fsync failed")
     watched.fatal(ExitCode.INTERNAL, "a second one does not count")
     assert await running is ExitCode.STORAGE
-    assert time.monotonic() - began < 10  # Its drain would take a minute.
+    assert time.monotonic() - began < 1.0
 
 
 async def test_a_failed_start_drains_what_was_started_and_raises() -> None:

@@ -226,7 +226,7 @@ async def test_hash_queue_is_bounded(identity: Identity) -> None:
     started = time.perf_counter()
     with pytest.raises(Unavailable):
         await passwords.verify(None, b"x")
-    assert time.perf_counter() - started < 10
+    assert time.perf_counter() - started < 1
     release.set()
     assert not any(await asyncio.gather(*waiting))
 

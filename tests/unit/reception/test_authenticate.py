@@ -176,7 +176,7 @@ async def test_dns_down_is_temperror_within_the_deadline() -> None:
     resolver.hang.clear()
     started = time.monotonic()
     results = await _authenticate(_message(signed=True), resolver, timeout_s=0.05)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 2
     words = [results.spf.result, results.dkim[0].result, results.dmarc.result, results.iprev.result]
     assert words == [Result.TEMPERROR] * 4
     assert dmarc_verdict(results, "honour").action is Action.ACCEPT

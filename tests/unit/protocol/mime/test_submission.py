@@ -124,7 +124,7 @@ def test_ten_megabytes_are_completed_in_a_moment() -> None:
     octets = _WHOLE + b"x" * 70 + b"\r\n" * 5_000_000
     started = time.process_time()
     _complete(octets)
-    assert time.process_time() - started < 2.0
+    assert time.process_time() - started < 0.5
 
 
 @pytest.mark.parametrize(
