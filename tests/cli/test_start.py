@@ -68,7 +68,7 @@ def test_the_command_never_imports_the_daemon() -> None:
 
 @pytest.mark.slow
 def test_domain_list_stays_within_its_budget(api: FakeApi) -> None:
-    """150 ms at the median with 20 domains on a machine at rest; 400 ms of processor time here, as other tests share it."""
+    """150 ms at the median with 20 domains at rest; 400 ms of processor time here, because other tests share it."""
     api.state.domains = [{"id": uuid(n), "name": f"d{n}.example", "status": "active"} for n in range(20)]
     spent = []
     for _ in range(10):
